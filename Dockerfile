@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1
-# Builds on the builder's architecture for that of the image. Bases are pinned by tag; whoever needs the same bytes next year pins digests.
+# Builds on the builder's architecture for that of the image. Base images are pinned by tag. Pin digests for builds that must be reproducible later.
 
 FROM --platform=$BUILDPLATFORM rust:1.95.0-slim-bookworm AS build
-# Each RUN sets -eu itself: images in the OCI format, which podman and buildah make, ignore SHELL.
+# Each RUN sets -eu itself, because the OCI format, which podman and buildah use, ignores SHELL.
 
 ARG BUILDARCH
 ARG TARGETARCH
-# What compiles C for another architecture. A version pinned here would be gone from Debian's mirrors by its next point release.
+# C compiler for another architecture. Debian's mirrors drop a pinned version at the next point release.
 # hadolint ignore=DL3008
 RUN set -eu; \
     case "$TARGETARCH" in \
@@ -28,16 +28,16 @@ COPY proto proto
 COPY src src
 COPY benches benches
 
-# The same sources give the same program: nothing of the builder is in it. Names stay in backtraces, line numbers go.
+# Reproducible build: the program contains no data of the builder. Backtraces have names but no line numbers.
 ARG SOURCE_DATE_EPOCH=0
-# The revision that the program reports, as there is no repository here to ask: build.rs reads it as TWINTIER_REVISION.
+# Revision that the program reports, since the context has no repository. build.rs reads it as TWINTIER_REVISION.
 ARG IMAGE_REVISION=""
 ENV CARGO_INCREMENTAL=0 \
     CARGO_PROFILE_RELEASE_STRIP=debuginfo \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo"
-# So that the ports can be published. It is the file of the service unless another is given, and variables and flags win over it.
+# Default configuration file, whose addresses allow published ports. Another file replaces it; variables and flags override it.
 RUN set -eu; \
     install -d /out/etc/twintier; \
     printf '%s\n' 'server: {listen: "0.0.0.0:50051"}' 'admin: {listen: "0.0.0.0:9090"}' > /out/etc/twintier/twintier.yaml; \
@@ -50,7 +50,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     install -D --mode 755 "target/$triple/release/twintier" /out/usr/local/bin/twintier; \
     touch --no-create --date "@$SOURCE_DATE_EPOCH" /out/usr/local/bin/twintier
 
-# glibc, libgcc and certificates: what the program is linked to, and no more.
+# Contains glibc, libgcc and certificates, which is all that the program needs.
 FROM gcr.io/distroless/cc-debian12:nonroot
 ARG IMAGE_VERSION="0.1.0"
 ARG IMAGE_REVISION=""

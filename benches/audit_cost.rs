@@ -52,7 +52,7 @@ async fn measure(topology: &str, url: &str, nodes: &[Redis], partitions: u16, re
     );
 }
 
-/// The share of a core that the servers use.
+/// Share of a core that the servers use.
 async fn cpu(nodes: &[Redis], time: Duration) -> f64 {
     let (before, begun) = (seconds(nodes).await, Instant::now());
     tokio::time::sleep(time).await;

@@ -14,14 +14,14 @@ use tokio::task::JoinSet;
 use twintier::pb;
 use twintier::pb::invalidate_request::Selector;
 
-const FEW: usize = 1_000;
-const MANY: usize = 1_000_000;
-/// Invalidations of each kind.
-const TIMES: usize = 100;
-/// Callers that fill Redis at once.
+const FEW_ENTRIES: usize = 1_000;
+const MANY_ENTRIES: usize = 1_000_000;
+/// Number of invalidations of each kind.
+const INVALIDATIONS: usize = 100;
+/// Number of concurrent callers that fill Redis.
 const CALLERS: usize = 64;
 
-/// A Redis with entries that the tag and the prefix select, and the namespace with them.
+/// A Redis with entries of one namespace that all have the tag and the prefix.
 struct Deployment {
     entries: usize,
     redis: Redis,
@@ -41,9 +41,9 @@ async fn main() {
         println!("run by `cargo bench`");
         return;
     }
-    let many = std::env::var("ENTRIES").map_or(MANY, |text| text.parse().expect("a number"));
-    let deployments = [Deployment::start(FEW).await, Deployment::start(many).await];
-    println!("| selector | entries behind it | caller's median | slowest of {TIMES} | Redis CPU for one |");
+    let many = std::env::var("ENTRIES").map_or(MANY_ENTRIES, |text| text.parse().expect("a number"));
+    let deployments = [Deployment::start(FEW_ENTRIES).await, Deployment::start(many).await];
+    println!("| selector | entries behind it | caller's median | slowest of {INVALIDATIONS} | Redis CPU for one |");
     println!("|---|---|---|---|---|");
     let mut ratios = Vec::new();
     for (name, selector) in [
@@ -78,7 +78,7 @@ impl Deployment {
     }
 }
 
-/// Turn and turn about, so that whatever else the machine does hurts both.
+/// Measures both deployments in turns, so that other load on the machine affects both.
 async fn measure(deployments: &[Deployment; 2], selector: Selector) -> [Cost; 2] {
     let mut idle = [0.0; 2];
     for (deployment, idle) in deployments.iter().zip(&mut idle) {
@@ -86,12 +86,12 @@ async fn measure(deployments: &[Deployment; 2], selector: Selector) -> [Cost; 2]
     }
     let before = [cpu(&deployments[0].redis).await, cpu(&deployments[1].redis).await];
     let (begun, mut took) = (Instant::now(), [Vec::new(), Vec::new()]);
-    for _ in 0..TIMES {
+    for _ in 0..INVALIDATIONS {
         for (deployment, took) in deployments.iter().zip(&mut took) {
             let request = pb::InvalidateRequest { selector: Some(selector.clone()), ..Default::default() };
-            let asked = Instant::now();
+            let requested_at = Instant::now();
             deployment.replica.remove(request).await.unwrap();
-            took.push(asked.elapsed());
+            took.push(requested_at.elapsed());
         }
     }
     let elapsed = begun.elapsed().as_secs_f64();
@@ -99,8 +99,8 @@ async fn measure(deployments: &[Deployment; 2], selector: Selector) -> [Cost; 2]
     [0, 1].map(|index| {
         let used = after[index] - before[index] - idle[index] * elapsed;
         took[index].sort();
-        let (median, slowest) = (took[index][TIMES / 2], took[index][TIMES - 1]);
-        Cost { median, slowest, cpu: Duration::from_secs_f64(used.max(0.0) / TIMES as f64) }
+        let (median, slowest) = (took[index][INVALIDATIONS / 2], took[index][INVALIDATIONS - 1]);
+        Cost { median, slowest, cpu: Duration::from_secs_f64(used.max(0.0) / INVALIDATIONS as f64) }
     })
 }
 
@@ -112,7 +112,7 @@ async fn fill(replica: &Replica, entries: usize) {
             for number in (caller..entries).step_by(CALLERS) {
                 let tags = vec!["all".to_owned()];
                 let request = pb::SetRequest { tags, ..set_request(&format!("all:{number}"), "v") };
-                // A machine that is busy otherwise may keep one waiting for too long.
+                // A Set may time out on a loaded machine.
                 while client.set(request.clone()).await.is_err() {}
             }
         });
@@ -120,8 +120,8 @@ async fn fill(replica: &Replica, entries: usize) {
     callers.join_all().await;
 }
 
-/// The share of a core that Redis uses while nobody asks anything: audits, and what it does to its
-/// tables after they grew.
+/// Share of a core that an idle Redis uses: for audits, and for resizing its tables after they
+/// grew.
 async fn idle_share(redis: &Redis) -> f64 {
     let (before, begun) = (cpu(redis).await, Instant::now());
     tokio::time::sleep(Duration::from_secs(2)).await;

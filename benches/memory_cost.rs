@@ -19,8 +19,8 @@ use tonic::transport::{Channel, Endpoint};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 
-/// Bytes of values that are set before a figure is taken, and the most entries of them. Then come
-/// three times as many, which are measured.
+/// Bytes of values that are set before the measurement starts, with at most `ENTRIES` entries. The
+/// measurement then sets three times as many.
 const FILL: usize = 32 << 20;
 const ENTRIES: usize = 40_000;
 /// Bytes of values in a batch.
@@ -30,10 +30,10 @@ const WATCHES: usize = 1_000;
 const WAITING: usize = 2_000;
 const CALLS: usize = 20_000;
 const CALLERS: usize = 8;
-/// How long an idle deployment is watched.
+/// Time for which an idle deployment is measured.
 const WATCHED: Duration = Duration::from_secs(6);
 
-/// Settings of every figure: room for all, and a namespace for each way to be stored.
+/// Settings of every measurement: no eviction, and a namespace for each storage format.
 const SETTINGS: &[(&str, &str)] = &[
     ("l1.size", "4GiB"),
     ("server.max_in_flight", "20000"),
@@ -44,7 +44,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("namespaces.zstd.compression_threshold", "0B"),
     ("namespaces.lz4.compression", "lz4"),
     ("namespaces.lz4.compression_threshold", "0B"),
-    ("namespaces.passing.l1", "false"),
+    ("namespaces.without_l1.l1", "false"),
 ];
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -55,7 +55,7 @@ async fn main() {
     }
     entries().await;
     process().await;
-    beside_entries().await;
+    other_keys().await;
     idle().await;
     calls().await;
 }
@@ -81,7 +81,7 @@ async fn entries() {
     }
 }
 
-/// Bytes an entry.
+/// Bytes per entry.
 struct Filled {
     weighed: u64,
     resident: u64,
@@ -89,8 +89,8 @@ struct Filled {
 }
 
 impl Filled {
-    /// Fills a replica and measures the cost of one entry. The first entries are left out: they also
-    /// pay for the allocator, connections and the log of writes.
+    /// Fills a replica and measures the cost of one entry. The first entries are not measured: they
+    /// include the cost of the allocator, the connections and the log of writes.
     async fn with(namespace: &str, size: usize, tags: usize) -> Filled {
         let redis = Redis::start().await;
         let replica = replica(&redis, &[]).await;
@@ -128,7 +128,7 @@ async fn fill(replica: &Replica, namespace: &str, numbers: Range<usize>, size: u
     }
 }
 
-/// Records as JSON: what compresses about as services' data does.
+/// JSON records, which compress about as well as real data.
 fn value(number: usize, size: usize) -> Bytes {
     let mut text = String::with_capacity(size + 160);
     let mut noise = number as u64 + 1;
@@ -180,7 +180,7 @@ async fn process() {
     let waiting = waiting(&replica, &channels).await;
     println!("| a Get that waits for a lease | {} |", kib((resident(&replica) - before) / WAITING as u64));
     drop(waiting);
-    eventually("nobody waits", async || replica.stats().await.leases.unwrap_or_default().waiting == 0).await;
+    eventually("no Get waits", async || replica.stats().await.leases.unwrap_or_default().waiting == 0).await;
 
     drop(channels);
 
@@ -192,12 +192,13 @@ async fn process() {
         for number in 0..megabytes {
             let mut client = client(&channels[number % CALLERS]);
             let content = Some(pb::set_request::Content::Value(value(number, 1 << 20)));
-            let (namespace, key) = ("passing".to_owned(), format!("large:{number}"));
+            let (namespace, key) = ("without_l1".to_owned(), format!("large:{number}"));
             sets.spawn(
                 async move { client.set(pb::SetRequest { namespace, key, content, ..Default::default() }).await },
             );
         }
-        // One that is too late for redis.write_timeout is refused and was in memory all the same.
+        // A Set that exceeds redis.write_timeout is refused, but its value was in memory all the
+        // same.
         sets.join_all().await;
         println!("| {megabytes} Sets of 1 MiB at once, at their peak | {} more |", mib(peak(&fresh) - before));
     }
@@ -214,7 +215,7 @@ async fn connections(replica: &Replica, number: usize) -> Vec<Channel> {
     channels
 }
 
-/// Gets that wait until they are dropped, when all of them wait.
+/// Starts Gets that wait until they are dropped. Returns when all of them wait.
 async fn waiting(replica: &Replica, channels: &[Channel]) -> JoinSet<()> {
     let lease = || pb::GetRequest {
         key: "missing".to_owned(),
@@ -224,7 +225,7 @@ async fn waiting(replica: &Replica, channels: &[Channel]) -> JoinSet<()> {
         }),
         ..Default::default()
     };
-    replica.ask(lease()).await.unwrap();
+    replica.try_get(lease()).await.unwrap();
     let mut gets = JoinSet::new();
     for number in 0..WAITING {
         let mut client = client(&channels[number % 50]);
@@ -239,8 +240,8 @@ async fn waiting(replica: &Replica, channels: &[Channel]) -> JoinSet<()> {
 
 // === Redis ===
 
-/// What Redis keeps beside entries, by what it says of the keys.
-async fn beside_entries() {
+/// Prints the keys in Redis that are not entries, with their sizes.
+async fn other_keys() {
     println!("\n| beside entries | in Redis |");
     println!("|---|---|");
     let redis = Redis::start().await;
@@ -252,7 +253,7 @@ async fn beside_entries() {
     replica.set("entry", "v").await;
     let key = "a key of thirty bytes 00000000";
     let lease = Some(pb::LeaseOptions::default());
-    replica.ask(pb::GetRequest { key: key.to_owned(), lease, ..Default::default() }).await.unwrap();
+    replica.try_get(pb::GetRequest { key: key.to_owned(), lease, ..Default::default() }).await.unwrap();
     println!("| a lease, while it lasts | {} |", largest(&redis, "twintier:*:l:*").await);
     let request_id = "123e4567-e89b-12d3-a456-426614174000".to_owned();
     replica.store(pb::SetRequest { request_id, ..set_request(key, "v") }).await.unwrap();
@@ -273,7 +274,7 @@ async fn beside_entries() {
     println!("| a tag or prefix that was invalidated, in all of 64 partitions | {} |", kib(each));
 }
 
-/// The largest of the keys that match.
+/// Size of the largest key that matches.
 async fn largest(redis: &Redis, pattern: &str) -> String {
     let Reply::List(keys) = redis.cli(&["KEYS", pattern]).await else { panic!("KEYS answers with a list") };
     let mut bytes = Vec::new();
@@ -338,7 +339,7 @@ async fn calls() {
     let redis = Redis::start().await;
     let replica = replica(&redis, &[]).await;
     fill(&replica, "plain", 0..1000, 1 << 10, 0).await;
-    fill(&replica, "passing", 0..1000, 1 << 10, 0).await;
+    fill(&replica, "without_l1", 0..1000, 1 << 10, 0).await;
     let key = |number: usize| format!("a key of thirty bytes {:08}", number % 1000);
     let get = |namespace: &str, number| pb::GetRequest {
         namespace: namespace.to_owned(),
@@ -370,7 +371,7 @@ async fn calls() {
     );
     costs.push(
         Cost::of(&replica, &redis, &idle, "Get from Redis", CALLS, 1, async |mut client, number| {
-            client.get(get("passing", number)).await.unwrap();
+            client.get(get("without_l1", number)).await.unwrap();
         })
         .await,
     );
@@ -403,7 +404,7 @@ async fn calls() {
     println!("\n1 is {:.0} µs of a core here.", unit.replica * 1e6);
 }
 
-/// Cost of one call: seconds of CPU and bytes of Redis' network.
+/// Cost of one call: seconds of CPU, and bytes of network traffic of Redis.
 struct Cost {
     name: &'static str,
     replica: f64,
@@ -434,7 +435,8 @@ impl Cost {
         Call: AsyncFn(CacheServiceClient<Channel>, usize),
     {
         let channels = connections(replica, CALLERS).await;
-        let (used, traffic, begun) = (both(replica, redis).await, Traffic::of(redis).await, Instant::now());
+        let (used, traffic, begun) =
+            (cpu_of_replica_and_redis(replica, redis).await, Traffic::of(redis).await, Instant::now());
         let callers = channels.iter().enumerate().map(|(caller, channel)| {
             let call = &call;
             async move {
@@ -445,7 +447,8 @@ impl Cost {
         });
         futures_util::future::join_all(callers).await;
         let seconds = begun.elapsed().as_secs_f64();
-        let (now, after, items) = (both(replica, redis).await, Traffic::of(redis).await, (calls * each) as f64);
+        let (now, after, items) =
+            (cpu_of_replica_and_redis(replica, redis).await, Traffic::of(redis).await, (calls * each) as f64);
         let share = |used: f64, idle: f64| ((used - idle * seconds) / items).max(0.0);
         Cost {
             name,
@@ -458,10 +461,11 @@ impl Cost {
 }
 
 async fn idle_shares(replica: &Replica, redis: &Redis) -> Idle {
-    let (used, traffic, begun) = (both(replica, redis).await, Traffic::of(redis).await, Instant::now());
+    let (used, traffic, begun) =
+        (cpu_of_replica_and_redis(replica, redis).await, Traffic::of(redis).await, Instant::now());
     tokio::time::sleep(WATCHED).await;
     let seconds = begun.elapsed().as_secs_f64();
-    let (now, after) = (both(replica, redis).await, Traffic::of(redis).await);
+    let (now, after) = (cpu_of_replica_and_redis(replica, redis).await, Traffic::of(redis).await);
     Idle {
         replica: (now.0 - used.0) / seconds,
         redis: (now.1 - used.1) / seconds,
@@ -470,11 +474,11 @@ async fn idle_shares(replica: &Replica, redis: &Redis) -> Idle {
     }
 }
 
-// === what is asked of whom ===
+// === helpers ===
 
-/// A replica in a process of its own, whose memory is proven.
+/// Starts a replica as a child process, and waits until its memory is proven.
 async fn replica(redis: &Redis, settings: &[(&str, &str)]) -> Replica {
-    // The machine may be busy with others.
+    // Other processes may load the machine.
     let patient: &[_] = &[("redis.write_timeout", "10s")];
     let replica = Replica::process(&redis.url(), &[SETTINGS, patient, settings].concat(), &[]).await;
     replica.wait_until_proven().await;
@@ -490,7 +494,7 @@ fn resident(replica: &Replica) -> u64 {
     status(replica, "VmRSS")
 }
 
-/// The most it ever was.
+/// Peak of the resident memory.
 fn peak(replica: &Replica) -> u64 {
     status(replica, "VmHWM")
 }
@@ -502,10 +506,10 @@ fn status(replica: &Replica, field: &str) -> u64 {
 }
 
 /// Seconds of CPU that the replica and Redis have used.
-async fn both(replica: &Replica, redis: &Redis) -> (f64, f64) {
+async fn cpu_of_replica_and_redis(replica: &Replica, redis: &Redis) -> (f64, f64) {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", replica.process_id())).unwrap();
-    // After the name, which ends in the last parenthesis: utime and stime are the 14th and 15th of
-    // all fields, in hundredths of a second.
+    // Fields after the name, which ends at the last parenthesis: utime and stime are fields 14 and
+    // 15 of the line, in hundredths of a second.
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum();
     (ticks / 100.0, info(redis, "used_cpu_user").await + info(redis, "used_cpu_sys").await)

@@ -23,18 +23,18 @@ use twintier::telemetry::metrics::MetricsConfig;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 15;
-/// Connections, Gets in flight on each, and Gets of each of those in a round, which takes a second
-/// or less.
+/// Number of connections, concurrent Gets on each, and Gets of each stream in a round. A round
+/// takes up to a second.
 const SHAPE: (usize, usize, usize) = (8, 16, 400);
 const KEYS: usize = 1000;
 
-/// A service with some telemetry, on a worker of its own.
+/// A service with some telemetry, on its own worker thread.
 struct Service {
     name: &'static str,
     app: App,
     runtime: Runtime,
     clients: Vec<CacheServiceClient<Channel>>,
-    /// CPU of a Get in the best round.
+    /// CPU time of a Get in the best round.
     best: Duration,
 }
 
@@ -44,7 +44,7 @@ fn main() {
         return;
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // The caller and the collector: this thread, whose CPU is not counted.
+    // The caller and the collector run on this thread, whose CPU is not counted.
     let caller = Builder::new_current_thread().enable_all().build().unwrap();
     let collector = caller.block_on(Collector::http());
     let url = collector.url();
@@ -102,7 +102,7 @@ impl Service {
         let streams = self.clients.iter().flat_map(|client| (0..SHAPE.1).map(move |stream| (client.clone(), stream)));
         caller.block_on(join_all(streams.map(|(client, stream)| gets(client, stream))));
         if let Some(metrics) = self.app.metrics().cloned() {
-            // By another thread: it is the service's.
+            // Another thread scrapes, because a scrape counts as a cost of the service.
             std::thread::spawn(move || metrics.prometheus_text()).join().unwrap();
         }
         let each = (others_cpu() - before) / (SHAPE.0 * SHAPE.1 * SHAPE.2) as u32;
@@ -122,7 +122,7 @@ fn key(n: usize) -> String {
     format!("a-key-of-about-thirty-bytes:{n}")
 }
 
-/// CPU of this process but for this thread.
+/// CPU time of this process without this thread.
 fn others_cpu() -> Duration {
     let cpu = |clock| {
         let time = clock_gettime(clock);

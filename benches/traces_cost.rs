@@ -1,7 +1,7 @@
 //! CPU cost of traces for a Get from memory (`make traces-cost`).
 //!
-//! Measures traces off, on but not for this Get, for one Get in a hundred, and for each. All
-//! services run side by side and are called in turn.
+//! Measures four services: without traces, with traces of other Gets only, with traces of one Get
+//! in a hundred, and with traces of each Get. All run side by side and are called in turn.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -18,7 +18,7 @@ const GETS: usize = 40_000;
 const ROUNDS: usize = 8;
 const CALLERS: usize = 32;
 
-/// A service that was started with some variables.
+/// A service with its own telemetry variables.
 struct Service {
     child: Child,
     client: CacheServiceClient<Channel>,
@@ -74,18 +74,18 @@ impl Service {
     }
 
     fn round(&mut self, runtime: &Runtime) {
-        let before = self.spent();
+        let before = self.cpu_ticks();
         runtime.block_on(async {
             let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(gets(self.client.clone()))).collect();
             for caller in callers {
                 caller.await.unwrap();
             }
         });
-        self.ticks.push(self.spent() - before);
+        self.ticks.push(self.cpu_ticks() - before);
     }
 
     /// Clock ticks of this process so far.
-    fn spent(&self) -> u64 {
+    fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         [11, 12].iter().map(|index| fields[*index].parse::<u64>().unwrap()).sum()
@@ -108,17 +108,17 @@ fn ticks_a_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
 }
 
-/// A collector that forgets what it is told.
+/// Starts a collector that discards everything.
 fn sink() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        listener.incoming().map_while(Result::ok).for_each(|stream| _ = thread::spawn(|| swallow(stream)))
+        listener.incoming().map_while(Result::ok).for_each(|stream| _ = thread::spawn(|| discard(stream)))
     });
     format!("http://{address}/v1/traces")
 }
 
-fn swallow(stream: TcpStream) {
+fn discard(stream: TcpStream) {
     let mut requests = BufReader::new(stream);
     let mut length = 0;
     let mut line = String::new();

@@ -7,7 +7,7 @@ mod imports;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Rooms at the edge; none may know another.
+/// Modules at the edge. No edge may import another.
 const EDGES: [&str; 6] = ["backend", "cli", "config", "grpc", "telemetry", "admin"];
 
 /// The configuration types of the edges. `config` reads the settings into them, and may name nothing
@@ -49,7 +49,7 @@ const CONFINED: [(&str, &[&str]); 15] = [
     ("axum", &["admin"]),
 ];
 
-/// Modules that every room may use, and that use none.
+/// Modules that every module may use, and that use none.
 const GROUND: [&str; 3] = ["suggest", "sync", "units"];
 
 /// Crates that the core may use.
@@ -257,7 +257,7 @@ fn the_ground_floor_imports_no_other_module() {
 }
 
 #[test]
-fn no_room_is_a_drawer_for_everything() {
+fn no_module_is_named_common_or_util() {
     for module in modules() {
         for name in ["utils", "util", "common", "helpers", "helper", "misc"] {
             assert!(!module.path.split("::").any(|part| part == name), "{}", module.path);
@@ -267,10 +267,10 @@ fn no_room_is_a_drawer_for_everything() {
 
 // === tests and time ===
 
-/// The one place that asserts how long something takes, and means by it that it did not come about.
-const HELPER: (&str, &str) = ("tests/user/process.rs", "pub fn until(");
+/// The only function that may assert a duration: it fails if an event does not occur in time.
+const HELPER: (&str, &str) = ("tests/user/process.rs", "pub fn wait_until(");
 
-/// Code without comments, and with strings and spaces taken out.
+/// Code without comments, strings and spaces.
 fn bare(code: &str) -> String {
     let mut bare = String::new();
     let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
@@ -283,7 +283,7 @@ fn bare(code: &str) -> String {
     bare
 }
 
-/// Names of what is measured: `let took = begun.elapsed()`.
+/// Names of measured durations: `let took = begun.elapsed()`.
 fn measured(code: &str) -> BTreeSet<String> {
     let bindings = code.split("let ").skip(1).filter_map(|rest| rest.split(';').next()?.split_once('='));
     let timed = bindings.filter(|(_, value)| value.contains(".elapsed()") || value.contains(".duration_since("));
@@ -292,7 +292,7 @@ fn measured(code: &str) -> BTreeSet<String> {
     names.filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')).collect()
 }
 
-/// Conditions of assertions that something took no longer than something else.
+/// Conditions of assertions that give a duration an upper bound.
 fn upper_bounds(code: &str) -> Vec<String> {
     let (names, bare) = (measured(code), bare(code));
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -399,7 +399,7 @@ fn log_calls(code: &str) -> Vec<&str> {
     begins.map(|at| &code[at..at + end(&code[at..])]).collect()
 }
 
-/// Whether a call of a log macro has a field in Rust's debug form: `?field`, `field = ?value` or
+/// True if a call of a log macro has a field in Rust's debug form: `?field`, `field = ?value` or
 /// `{value:?}`.
 fn has_debug_form(call: &str) -> bool {
     let unquoted: String = call.replace("\\\"", "").split('"').step_by(2).collect();

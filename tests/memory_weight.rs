@@ -32,7 +32,7 @@ fn resident() -> u64 {
 fn an_entry_costs_its_counted_weight() {
     let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
     let namespace = Namespaces::new(rules, 64).get("namespace", "default").unwrap();
-    // All kept to the end: memory that one gave back would hide what the next takes.
+    // All caches are kept to the end: freed memory of one would hide the growth of the next.
     let mut kept = Vec::new();
     for (eviction, value_size) in [(Eviction::Lru, 100), (Eviction::TinyLfu, 100), (Eviction::TinyLfu, 4096)] {
         let memory = MokaL1::new(1 << 40, eviction);
@@ -52,7 +52,7 @@ fn an_entry_costs_its_counted_weight() {
         let ratio = usage.bytes as f64 / grown as f64;
         let each = |bytes: u64| bytes / ENTRIES;
         println!(
-            "{eviction:?}, {value_size} B: weighed {}, measured {} bytes an entry",
+            "{eviction:?}, {value_size} B: weighed {}, measured {} bytes per entry",
             each(usage.bytes),
             each(grown)
         );
@@ -62,7 +62,7 @@ fn an_entry_costs_its_counted_weight() {
     invalidated_tags();
 }
 
-/// The same of what is remembered of invalidated tags.
+/// Asserts that the invalidation log of tags costs its counted weight, too.
 #[cfg(target_os = "linux")]
 fn invalidated_tags() {
     const TAGS: u64 = 20_000;

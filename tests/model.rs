@@ -45,7 +45,7 @@ enum When {
 
 type Place = (usize, u8);
 
-/// What the map knows of an entry: content, version, end.
+/// The map's record of an entry: content, version, expiry.
 type Known = (Option<u8>, Version, Moment);
 
 fn place() -> impl Strategy<Value = Place> {

@@ -1,13 +1,13 @@
-//! The language of the sources: how doc comments begin, which words they use, and how long things are.
+//! Language and size of the sources: openings and words of comments, names, and lengths.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Words that no doc comment begins with: the subject or the verb comes first.
-const OPENINGS: [&str; 8] = ["What", "Who", "Whoever", "Whatever", "Not", "Nothing", "Of", "By"];
+const OPENINGS: [&str; 9] = ["What", "Who", "Whoever", "Whatever", "Whether", "Not", "Nothing", "Of", "By"];
 
-/// Phrases that have to be translated before they can be understood.
+/// Phrases that a reader has to translate before the sentence is clear.
 const IDIOMS: [&str; 14] = [
     "; none:",
     "whoever",
@@ -27,6 +27,9 @@ const IDIOMS: [&str; 14] = [
 
 /// Type names that two modules may define: the command `set` of two subjects.
 const SHARED_NAMES: [&str; 1] = ["SetArgs"];
+
+/// A file that is rewritten as a whole at present. Its comments are checked after that.
+const UNCHECKED: &str = "tests/api/leases.rs";
 
 struct File {
     path: String,
@@ -50,13 +53,15 @@ fn files(folders: &[&str], extensions: &[&str]) -> Vec<File> {
     let mut paths = Vec::new();
     folders.iter().for_each(|folder| collect(&root.join(folder), extensions, &mut paths));
     paths.sort();
-    let read = |path: PathBuf| File {
-        text: std::fs::read_to_string(&path).unwrap(),
-        path: path.strip_prefix(root).unwrap().display().to_string(),
-    };
-    let files: Vec<_> = paths.into_iter().map(read).collect();
+    let files: Vec<_> = paths.iter().map(|path| file(path.strip_prefix(root).unwrap().to_str().unwrap())).collect();
     assert!(!files.is_empty(), "the sources were not found");
     files
+}
+
+/// Reads a file by its path in the repository.
+fn file(path: &str) -> File {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    File { path: path.to_owned(), text }
 }
 
 fn collect(folder: &Path, extensions: &[&str], paths: &mut Vec<PathBuf>) {
@@ -64,7 +69,7 @@ fn collect(folder: &Path, extensions: &[&str], paths: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, extensions, paths);
-        } else if extensions.iter().any(|extension| path.extension().is_some_and(|found| found == *extension)) {
+        } else if extensions.contains(&path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()) {
             paths.push(path);
         }
     }
@@ -92,11 +97,35 @@ fn is_opening(comment: &str) -> bool {
     })
 }
 
-/// Returns the comment of a line of Rust, Lua or Protobuf.
-fn comment<'a>(path: &str, line: &'a str) -> Option<&'a str> {
-    let mark = if path.ends_with(".lua") { "--" } else { "//" };
-    let line = line.trim_start();
-    line.starts_with(mark).then_some(line)
+/// Returns the mark that begins a comment in a file of this path.
+fn comment_mark(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("lua") => "--",
+        Some("rs" | "proto" | "js" | "mjs" | "go") => "//",
+        _ => "#",
+    }
+}
+
+/// Returns the comments and docstrings of a file, with the numbers of their lines.
+fn comments<'a>(path: &str, text: &'a str) -> Vec<(usize, &'a str)> {
+    let (mark, mut inside) = (comment_mark(path), false);
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        let (starts, ends) = match path.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("py") => (line.starts_with("\"\"\""), line.matches("\"\"\"").count() % 2 == 1),
+            Some("tpl" | "yaml") => (line.starts_with("{{") && line.contains("/*"), line.contains("*/")),
+            _ => (false, false),
+        };
+        if line.starts_with(mark) || starts || inside {
+            found.push((number + 1, line));
+        }
+        inside = match path.ends_with(".py") {
+            true => (starts || inside) && (inside != ends),
+            false => (starts || inside) && !ends,
+        };
+    }
+    found
 }
 
 /// Returns true if `text` has the phrase between ends of words.
@@ -111,14 +140,12 @@ fn has_phrase(text: &str, phrase: &str) -> bool {
 
 #[test]
 fn doc_comments_begin_with_a_subject_or_a_verb() {
-    for (folders, most) in [(&["src"][..], 0), (&["tests", "benches"][..], INVERTED_IN_TESTS)] {
-        let mut found = Vec::new();
-        for file in files(folders, &["rs"]) {
-            let wrong = openings(&file.text).into_iter().filter(|(_, comment)| is_opening(comment));
-            found.extend(wrong.map(|(number, comment)| format!("{}:{number}: {comment}", file.path)));
-        }
-        assert!(found.len() <= most, "{} doc comments, more than {most}\n{}", found.len(), found.join("\n"));
+    let mut found = Vec::new();
+    for file in files(&["src", "tests", "benches"], &["rs"]).iter().filter(|file| file.path != UNCHECKED) {
+        let wrong = openings(&file.text).into_iter().filter(|(_, comment)| is_opening(comment));
+        found.extend(wrong.map(|(number, comment)| format!("{}:{number}: {comment}", file.path)));
     }
+    assert!(found.is_empty(), "{} doc comments\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
@@ -132,15 +159,26 @@ fn an_inverted_opening_is_found() {
 #[test]
 fn comments_use_no_idiom() {
     let mut found = Vec::new();
-    for file in files(&["src", "proto"], &["rs", "lua", "proto"]) {
-        for (number, line) in file.text.lines().enumerate() {
-            let Some(comment) = comment(&file.path, line) else { continue };
+    let code = files(&["src", "proto", "tests", "benches"], &["rs", "lua", "proto", "js", "mjs", "py", "yaml"]);
+    let packaging = files(&["helm", "compose", ".ci"], &["yaml", "tpl", "go", ""]);
+    let single = ["Makefile", "Dockerfile", "compose.yaml", ".dockerignore", ".ci/deny.toml"].map(file);
+    for file in code.into_iter().chain(packaging).chain(single).filter(|file| file.path != UNCHECKED) {
+        for (number, comment) in comments(&file.path, &file.text) {
             let lower = comment.to_lowercase();
             let idioms = IDIOMS.iter().filter(|idiom| has_phrase(&lower, idiom));
-            found.extend(idioms.map(|idiom| format!("{}:{}: {idiom}: {}", file.path, number + 1, line.trim())));
+            found.extend(idioms.map(|idiom| format!("{}:{number}: {idiom}: {comment}", file.path)));
         }
     }
     assert!(found.is_empty(), "{} comments\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn comments_of_every_language_are_found() {
+    let found = |path, text| comments(path, text).into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+    assert_eq!(found("a.rs", "// a\nlet b = 1;\n    /// c"), [1, 3]);
+    assert_eq!(found("a.py", "\"\"\"a\nb\n\"\"\"\nc = 1\n# d\ndef e():\n    \"\"\"f\"\"\"\n    g()"), [1, 2, 3, 5, 7]);
+    assert_eq!(found("a.tpl", "{{/* a */}}\n{{ b }}\n{{/*\nc\n*/}}\nd"), [1, 3, 4, 5]);
+    assert_eq!(found("Makefile", "# a\nb: c ## d"), [1]);
 }
 
 #[test]
@@ -178,7 +216,6 @@ fn no_type_name_is_defined_twice() {
 }
 
 /// The most that the sources have today: a change may lower these numbers, never raise them.
-const INVERTED_IN_TESTS: usize = 51;
 const LONG_FILES: usize = 12;
 const LONG_FUNCTIONS: usize = 2;
 const LONG_LISTS: usize = 10;

@@ -1,20 +1,20 @@
 //! Conformance suite of L2, for its implementations: the local sequencer and Redis.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, unused_macros)]
 
+#[path = "tier_conformance/batches.rs"]
+mod batches;
 #[path = "tier_conformance/damage.rs"]
 mod damage;
+#[path = "tier_conformance/entries.rs"]
+mod entries;
 #[path = "api/harness/mod.rs"]
 mod harness;
+#[path = "tier_conformance/inspect.rs"]
+mod inspect;
 #[path = "tier_conformance/leases.rs"]
 mod leases;
-#[path = "tier_conformance/lives.rs"]
-mod lives;
-#[path = "tier_conformance/looks.rs"]
-mod looks;
-#[path = "tier_conformance/many.rs"]
-mod many;
-#[path = "tier_conformance/returns.rs"]
-mod returns;
+#[path = "tier_conformance/returning_server.rs"]
+mod returning_server;
 #[path = "tier_conformance/selectors.rs"]
 mod selectors;
 
@@ -49,8 +49,8 @@ fn setup(config: RedisConfig, replica: u64) -> RedisSetup {
     RedisSetup { config, tls: None, partitions: PARTITIONS, replica, clock: Arc::new(BootClock) }
 }
 
-/// An implementation under test, with the coherence that hears its announcements.
-struct Bench {
+/// An implementation under test, with the coherence that receives its messages.
+struct Fixture {
     l2: Arc<dyn L2>,
     coherence: Arc<Coherence>,
     namespaces: Arc<Namespaces>,
@@ -58,7 +58,7 @@ struct Bench {
     config: Option<RedisConfig>,
 }
 
-impl Bench {
+impl Fixture {
     fn parts() -> (Arc<MokaL1>, Arc<Coherence>, Arc<Namespaces>) {
         let namespaces = Arc::new(Namespaces::new(
             NamespaceRules { limit: 8, tombstones: TOMBSTONES, ..Default::default() },
@@ -75,15 +75,15 @@ impl Bench {
         (l1, coherence, namespaces)
     }
 
-    fn local() -> Bench {
-        let (l1, coherence, namespaces) = Bench::parts();
+    fn local() -> Fixture {
+        let (l1, coherence, namespaces) = Fixture::parts();
         let l2 = Arc::new(Local::new(l1, coherence.clone(), Arc::new(BootClock)));
-        Bench { l2, coherence, namespaces, redis: None, config: None }
+        Fixture { l2, coherence, namespaces, redis: None, config: None }
     }
 
-    async fn redis() -> Bench {
+    async fn redis() -> Fixture {
         let redis = Redis::start().await;
-        let (_, coherence, namespaces) = Bench::parts();
+        let (_, coherence, namespaces) = Fixture::parts();
         let config = RedisConfig {
             url: RedisUrl {
                 servers: Servers::Standalone(Address::Tcp { host: "127.0.0.1".into(), port: redis.port() }),
@@ -105,9 +105,9 @@ impl Bench {
             protections: Safeguards::default(),
         };
         let l2 = redis::start(setup(config.clone(), 7), coherence.clone());
-        let bench = Bench { l2, coherence, namespaces, redis: Some(redis), config: Some(config) };
-        eventually("redis is healthy", async || bench.l2.report().state == L2State::Healthy).await;
-        bench
+        let fixture = Fixture { l2, coherence, namespaces, redis: Some(redis), config: Some(config) };
+        eventually("redis is healthy", async || fixture.l2.report().state == L2State::Healthy).await;
+        fixture
     }
 
     fn key(&self, namespace: &str, name: &str) -> Key {
@@ -169,163 +169,164 @@ fn refused(written: WriteResult) -> Option<Version> {
     }
 }
 
-async fn what_is_written_reads_back(bench: &Bench) {
-    let key = bench.key("one", "a key {with} odd*bytes\0:");
-    assert_eq!(bench.read(&key).await, None);
+async fn a_written_entry_reads_back(fixture: &Fixture) {
+    let key = fixture.key("one", "a key {with} odd*bytes\0:");
+    assert_eq!(fixture.read(&key).await, None);
     let sent = BootClock.now();
-    let version = bench.store(&key, "value").await;
-    let read = bench.read(&key).await.unwrap();
+    let version = fixture.store(&key, "value").await;
+    let read = fixture.read(&key).await.unwrap();
     assert_eq!((read.version, &read.content), (version, &Content::Value("value".into())));
     assert_eq!(&*read.content_type, "text/plain");
     assert!(read.expires_at <= BootClock.now().plus(HOUR) && read.expires_at >= sent.plus(HOUR / 2));
     let entry = NewEntry::new(Content::KnownAbsent, Lifetime::of(HOUR));
-    bench.write_entry(&key, entry, Condition::None).await;
-    assert_eq!(bench.read(&key).await.unwrap().content, Content::KnownAbsent);
+    fixture.write_entry(&key, entry, Condition::None).await;
+    assert_eq!(fixture.read(&key).await.unwrap().content, Content::KnownAbsent);
     let empty = NewEntry::new(Content::Value(Bytes::new()), Lifetime::of(HOUR));
-    bench.write_entry(&key, empty, Condition::None).await;
-    assert_eq!(bench.read(&key).await.unwrap().content, Content::Value(Bytes::new()));
+    fixture.write_entry(&key, empty, Condition::None).await;
+    assert_eq!(fixture.read(&key).await.unwrap().content, Content::Value(Bytes::new()));
 }
 
-async fn every_step_takes_the_next_position_of_its_partition(bench: &Bench) {
+async fn every_step_takes_the_next_position_of_its_partition(fixture: &Fixture) {
     let mut last = std::collections::BTreeMap::new();
     for n in 0..40 {
-        let key = bench.key(if n % 2 == 0 { "one" } else { "two" }, &format!("step {n}"));
+        let key = fixture.key(if n % 2 == 0 { "one" } else { "two" }, &format!("step {n}"));
         let version = match n % 4 {
-            3 => bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await.version,
-            _ => bench.store(&key, "x").await,
+            3 => fixture.remove(fixture.partition(&key), std::slice::from_ref(&key)).await.version,
+            _ => fixture.store(&key, "x").await,
         };
-        let before = last.insert(bench.partition(&key), version);
+        let before = last.insert(fixture.partition(&key), version);
         if let Some(before) = before {
             assert_eq!(version, Version::new(before.epoch, before.sequence + 1));
         }
-        let read = bench.l2.read(&key, bench.until().into()).await.unwrap();
-        assert_eq!(read.position, version, "an absence has a position too");
+        let read = fixture.l2.read(&key, fixture.until().into()).await.unwrap();
+        assert_eq!(read.position, version, "a missing entry has a position too");
     }
 }
 
-async fn conditions_see_only_live_entries(bench: &Bench) {
-    let key = bench.key("one", "condition");
-    assert_eq!(refused(bench.write(&key, "1", Condition::Present).await), None);
-    assert_eq!(refused(bench.write(&key, "1", Condition::Version(Version::new(1, 1))).await), None);
-    let first = version(bench.write(&key, "1", Condition::Absent).await);
-    assert_eq!(refused(bench.write(&key, "2", Condition::Absent).await), Some(first));
-    let second = version(bench.write(&key, "2", Condition::Present).await);
-    assert_eq!(refused(bench.write(&key, "3", Condition::Version(first)).await), Some(second));
-    let third = version(bench.write(&key, "3", Condition::Version(second)).await);
-    assert_eq!(bench.read(&key).await.unwrap().version, third);
-    bench.invalidate(bench.partition(&key), key.namespace(), &[Selector::Namespace]).await;
-    assert_eq!(refused(bench.write(&key, "4", Condition::Present).await), None);
-    assert_eq!(refused(bench.write(&key, "4", Condition::Version(third)).await), None);
-    version(bench.write(&key, "4", Condition::Absent).await);
+async fn conditions_see_only_live_entries(fixture: &Fixture) {
+    let key = fixture.key("one", "condition");
+    assert_eq!(refused(fixture.write(&key, "1", Condition::Present).await), None);
+    assert_eq!(refused(fixture.write(&key, "1", Condition::Version(Version::new(1, 1))).await), None);
+    let first = version(fixture.write(&key, "1", Condition::Absent).await);
+    assert_eq!(refused(fixture.write(&key, "2", Condition::Absent).await), Some(first));
+    let second = version(fixture.write(&key, "2", Condition::Present).await);
+    assert_eq!(refused(fixture.write(&key, "3", Condition::Version(first)).await), Some(second));
+    let third = version(fixture.write(&key, "3", Condition::Version(second)).await);
+    assert_eq!(fixture.read(&key).await.unwrap().version, third);
+    fixture.invalidate(fixture.partition(&key), key.namespace(), &[Selector::Namespace]).await;
+    assert_eq!(refused(fixture.write(&key, "4", Condition::Present).await), None);
+    assert_eq!(refused(fixture.write(&key, "4", Condition::Version(third)).await), None);
+    version(fixture.write(&key, "4", Condition::Absent).await);
 }
 
-async fn removed_keys_are_gone_and_counted(bench: &Bench) {
-    let keys: Vec<Key> = (0..200).map(|n| bench.key("one", &format!("removed {n}"))).collect();
-    let keys: Vec<Key> = keys.into_iter().filter(|key| bench.partition(key) == 2).collect();
+async fn removed_keys_are_gone_and_counted(fixture: &Fixture) {
+    let keys: Vec<Key> = (0..200).map(|n| fixture.key("one", &format!("removed {n}"))).collect();
+    let keys: Vec<Key> = keys.into_iter().filter(|key| fixture.partition(key) == 2).collect();
     for key in keys.iter().step_by(2) {
-        bench.store(key, "x").await;
+        fixture.store(key, "x").await;
     }
-    let removed = bench.remove(2, &keys).await;
+    let removed = fixture.remove(2, &keys).await;
     assert_eq!(removed.removed, (0..keys.len()).map(|n| n % 2 == 0).collect::<Vec<_>>());
     for key in &keys {
-        assert_eq!(bench.read(key).await, None);
+        assert_eq!(fixture.read(key).await, None);
     }
 }
 
-async fn an_invalidated_namespace_hides_what_is_older_and_spares_the_rest(bench: &Bench) {
-    let (old, new, other) = (bench.key("one", "old"), bench.key("one", "new"), bench.key("two", "old"));
-    bench.store(&old, "x").await;
-    bench.store(&other, "x").await;
+async fn a_namespace_invalidation_hides_older_entries_only(fixture: &Fixture) {
+    let (old, new, other) = (fixture.key("one", "old"), fixture.key("one", "new"), fixture.key("two", "old"));
+    fixture.store(&old, "x").await;
+    fixture.store(&other, "x").await;
     for partition in 0..PARTITIONS {
-        bench.invalidate(partition, old.namespace(), &[Selector::Namespace]).await;
+        fixture.invalidate(partition, old.namespace(), &[Selector::Namespace]).await;
     }
-    let version = bench.store(&new, "y").await;
-    assert_eq!(bench.read(&old).await, None);
-    assert_eq!(bench.read(&new).await.unwrap().version, version);
-    assert!(bench.read(&other).await.is_some());
+    let version = fixture.store(&new, "y").await;
+    assert_eq!(fixture.read(&old).await, None);
+    assert_eq!(fixture.read(&new).await.unwrap().version, version);
+    assert!(fixture.read(&other).await.is_some());
 }
 
-async fn an_entry_ends_with_its_time(bench: &Bench) {
-    let key = bench.key("one", "short");
+async fn an_entry_expires_at_its_time(fixture: &Fixture) {
+    let key = fixture.key("one", "short");
     let entry = NewEntry::new(Content::Value("x".into()), Lifetime::of(Duration::from_millis(60)));
-    bench.write_entry(&key, entry, Condition::None).await;
-    let ended = async || bench.read(&key).await.is_none_or(|entry| !entry.lives(BootClock.now()));
+    fixture.write_entry(&key, entry, Condition::None).await;
+    let ended = async || fixture.read(&key).await.is_none_or(|entry| !entry.lives(BootClock.now()));
     eventually("the entry ends", ended).await;
-    version(bench.write(&key, "again", Condition::Absent).await);
+    version(fixture.write(&key, "again", Condition::Absent).await);
 }
 
-async fn every_step_is_announced_in_order(bench: &Bench) {
-    let key = bench.key("one", "announced");
+async fn every_step_is_announced_in_order(fixture: &Fixture) {
+    let key = fixture.key("one", "announced");
     for _ in 0..50 {
-        bench.store(&key, "x").await;
+        fixture.store(&key, "x").await;
     }
-    let last = bench.store(&key, "x").await;
-    let partition = bench.partition(&key);
-    eventually("the last step is heard of", async || bench.coherence.watermark(partition) >= last).await;
-    assert_eq!(bench.coherence.counters.gaps.get(), 0);
-    let last = bench.invalidate(partition, key.namespace(), &[Selector::Namespace]).await;
-    eventually("the invalidation is heard of", async || bench.coherence.watermark(partition) == last).await;
+    let last = fixture.store(&key, "x").await;
+    let partition = fixture.partition(&key);
+    eventually("the last message has arrived", async || fixture.coherence.watermark(partition) >= last).await;
+    assert_eq!(fixture.coherence.counters.gaps.get(), 0);
+    let last = fixture.invalidate(partition, key.namespace(), &[Selector::Namespace]).await;
+    eventually("the message of the invalidation has arrived", async || fixture.coherence.watermark(partition) == last)
+        .await;
     assert_eq!(key.namespace().invalidation_log().latest(partition), last);
 }
 
-async fn concurrent_conditional_writes_store_once(bench: &Bench) {
-    let key = bench.key("one", "contended");
+async fn concurrent_conditional_writes_store_once(fixture: &Fixture) {
+    let key = fixture.key("one", "contended");
     let writes = (0..32).map(|n| {
         let (key, value) = (key.clone(), n.to_string());
-        async move { matches!(bench.write(&key, &value, Condition::Absent).await, WriteResult::Stored(_)) }
+        async move { matches!(fixture.write(&key, &value, Condition::Absent).await, WriteResult::Stored(_)) }
     });
     let stored = futures_util::future::join_all(writes).await;
     assert_eq!(stored.into_iter().filter(|stored| *stored).count(), 1);
 }
 
-async fn conforms(bench: Bench) {
-    what_is_written_reads_back(&bench).await;
-    every_step_takes_the_next_position_of_its_partition(&bench).await;
-    conditions_see_only_live_entries(&bench).await;
-    removed_keys_are_gone_and_counted(&bench).await;
-    an_invalidated_namespace_hides_what_is_older_and_spares_the_rest(&bench).await;
-    an_entry_ends_with_its_time(&bench).await;
-    every_step_is_announced_in_order(&bench).await;
-    concurrent_conditional_writes_store_once(&bench).await;
-    many::conforms(&bench).await;
-    lives::an_older_version_of_the_source_does_not_come_back(&bench).await;
-    lives::an_older_version_of_the_source_does_not_come_back_after_a_selector(&bench).await;
-    lives::a_removal_may_know_a_newer_source(&bench).await;
-    lives::a_repeated_request_takes_effect_once(&bench).await;
-    lives::a_touch_changes_when_an_entry_ends(&bench).await;
-    lives::an_entry_may_live_for_ever(&bench).await;
-    lives::a_sliding_entry_has_a_hard_end(&bench).await;
-    lives::what_has_ended_is_kept_for_its_window_and_counts_as_absent(&bench).await;
-    lives::what_is_marked_is_kept_and_counts_as_absent(&bench).await;
-    lives::an_immutable_entry_is_written_once_and_quietly(&bench).await;
-    lives::who_waits_for_an_immutable_entry_is_told(&bench).await;
-    lives::values_are_read_whatever_they_are_packed_by(&bench).await;
-    lives::tags_and_what_is_due_are_kept(&bench).await;
-    looks::a_lease_is_seen_while_somebody_has_it(&bench).await;
-    looks::what_is_stored_is_seen_dead_or_alive(&bench).await;
-    looks::what_an_entry_was_invalidated_with_is_told(&bench).await;
-    selectors::conform(&bench).await;
-    leases::conform(&bench).await;
-    bench.l2.close().await;
+async fn conforms(fixture: Fixture) {
+    a_written_entry_reads_back(&fixture).await;
+    every_step_takes_the_next_position_of_its_partition(&fixture).await;
+    conditions_see_only_live_entries(&fixture).await;
+    removed_keys_are_gone_and_counted(&fixture).await;
+    a_namespace_invalidation_hides_older_entries_only(&fixture).await;
+    an_entry_expires_at_its_time(&fixture).await;
+    every_step_is_announced_in_order(&fixture).await;
+    concurrent_conditional_writes_store_once(&fixture).await;
+    batches::conforms(&fixture).await;
+    entries::an_older_source_version_is_refused(&fixture).await;
+    entries::an_older_source_version_is_refused_after_a_selector(&fixture).await;
+    entries::a_removal_can_record_a_newer_source_version(&fixture).await;
+    entries::a_repeated_request_takes_effect_once(&fixture).await;
+    entries::a_touch_changes_the_expiry(&fixture).await;
+    entries::an_entry_may_have_no_expiry(&fixture).await;
+    entries::a_sliding_entry_expires_at_its_limit(&fixture).await;
+    entries::an_expired_entry_is_kept_for_its_window_and_counts_as_absent(&fixture).await;
+    entries::a_marked_entry_is_kept_and_counts_as_absent(&fixture).await;
+    entries::an_immutable_entry_is_written_once_without_a_message(&fixture).await;
+    entries::a_waiter_for_an_immutable_entry_is_notified(&fixture).await;
+    entries::values_are_readable_in_every_compression(&fixture).await;
+    entries::tags_and_the_soft_ttl_are_stored(&fixture).await;
+    inspect::a_lease_is_reported_while_it_is_held(&fixture).await;
+    inspect::a_stored_entry_is_reported_live_or_expired(&fixture).await;
+    inspect::the_selector_that_invalidated_an_entry_is_reported(&fixture).await;
+    selectors::conform(&fixture).await;
+    leases::conform(&fixture).await;
+    fixture.l2.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_local_sequencer_conforms() {
-    conforms(Bench::local()).await;
+    conforms(Fixture::local()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_conforms() {
-    conforms(Bench::redis().await).await;
+    conforms(Fixture::redis().await).await;
 }
 
 macro_rules! on_redis {
     ($module:ident: $($name:ident),+ $(,)?) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            let bench = Bench::redis().await;
-            $module::$name(&bench).await;
-            bench.l2.close().await;
+            let fixture = Fixture::redis().await;
+            $module::$name(&fixture).await;
+            fixture.l2.close().await;
         })+
     };
 }
@@ -334,15 +335,15 @@ on_redis! {
     damage:
     a_damaged_counter_begins_a_new_epoch,
     a_damaged_counter_leaves_memory_proven,
-    a_forged_echo_does_not_lead_to_an_epoch,
-    a_forged_message_is_forgotten,
-    something_else_beside_an_entry_costs_itself_only,
-    something_else_on_the_board_costs_itself_only,
+    a_forged_echo_starts_no_epoch,
+    a_forged_message_has_no_lasting_effect,
+    foreign_data_beside_an_entry_affects_only_itself,
+    foreign_data_in_the_shared_store_affects_only_itself,
 }
 
 on_redis! {
-    returns:
-    a_life_that_comes_back_begins_a_new_epoch,
-    a_line_that_goes_back_within_its_epoch_begins_a_new_one,
-    an_audit_finds_a_life_that_comes_back,
+    returning_server:
+    a_returning_server_starts_a_new_epoch,
+    a_counter_that_goes_back_starts_a_new_epoch,
+    an_audit_detects_a_returning_server,
 }

@@ -1,5 +1,7 @@
-//! JSON of an event. All rates are computed here, over the samples of a diagnosis. Durations are in
-//! the unit of the name.
+//! JSON of the dashboard's events.
+//!
+//! All rates are computed here, over the samples of a diagnosis. Durations are in the unit of the
+//! name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! Forms of a value: exact bytes for programs, safe text for terminals, lossless in JSON.
+//! Output of a value: exact bytes for programs, safe text for terminals, lossless in JSON.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -69,7 +69,7 @@ async fn an_entry_is_described(mode: Mode) {
     assert!(seconds(entry.age) < 60 && (240..=300).contains(&seconds(entry.ttl)), "{entry:?}");
     assert!(!entry.known_absent && entry.not_served.is_empty() && entry.tags.is_empty(), "{entry:?}");
     match found.l2 {
-        None => assert!(mode.is_alone()),
+        None => assert!(mode.is_standalone()),
         Some(l2) => {
             assert_eq!((l2.version.as_str(), l2.size, l2.stored_size), (version.as_str(), 5, 5));
             assert_eq!((l2.content_type.as_str(), l2.not_served.as_str()), ("text/plain", ""));
@@ -104,10 +104,15 @@ async fn invalid_requests_are_refused_by_field(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request = pb::InspectRequest { namespace: "No!".into(), key: "k".repeat(2000) };
     let refused = replica.admin().inspect(request).await.unwrap_err();
-    refused.names(&[("namespace", "No!"), ("key", "at most 1024 bytes; was 2000 bytes")]);
-    replica.admin().inspect(pb::InspectRequest::default()).await.unwrap_err().names(&[("key", "not be empty")]);
+    refused.assert_violations(&[("namespace", "No!"), ("key", "at most 1024 bytes; was 2000 bytes")]);
+    replica
+        .admin()
+        .inspect(pb::InspectRequest::default())
+        .await
+        .unwrap_err()
+        .assert_violations(&[("key", "not be empty")]);
     let refused = replica.hot_keys(pb::HotKeysRequest { namespace: "-".into(), limit: 101 }).await.unwrap_err();
-    refused.names(&[("namespace", "letter or digit"), ("limit", "at most 100; was 101")]);
+    refused.assert_violations(&[("namespace", "letter or digit"), ("limit", "at most 100; was 101")]);
 }
 
 async fn administration_can_be_switched_off(mode: Mode) {
@@ -160,7 +165,7 @@ async fn stats_count_from_zero_after_a_reset(mode: Mode) {
     assert!(stats.reset_time.is_some());
     let counts = &stats.namespaces[0];
     assert_eq!((counts.misses, counts.sets_stored, counts.l1_hits), (0, 0, 0));
-    assert_eq!(counts.entries, 1, "what is there now is not reset");
+    assert_eq!(counts.entries, 1, "a reset keeps gauges");
     assert!(stats.latencies.is_empty(), "{:?}", stats.latencies);
     replica.get("missing").await;
     let stats = replica.stats().await;
@@ -212,7 +217,7 @@ async fn inspect_says_why_an_entry_is_not_served() {
     assert!(found.l2.unwrap().not_served.starts_with("expired "));
 }
 
-/// Why neither tier serves what it holds of `user:42/posts`.
+/// Inspect names the selector for memory and for Redis.
 async fn inspect_names_the_selector_that_invalidated_an_entry(mode: Mode) {
     use twintier::pb::invalidate_request::Selector;
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
@@ -233,7 +238,7 @@ async fn inspect_names_the_selector_that_invalidated_an_entry(mode: Mode) {
         // The background sweep may remove the entry from memory first.
         let mut attempts = 0..200;
         let found = loop {
-            assert!(attempts.next().is_some(), "each time the sweep came first");
+            assert!(attempts.next().is_some(), "the sweep removed the entry before each attempt");
             let tags = vec!["a".into(), "b".into()];
             replica.store(pb::SetRequest { tags, ..set_request(key, "v") }).await.unwrap();
             replica.wait_until_cached(key, "v").await;
@@ -246,7 +251,7 @@ async fn inspect_names_the_selector_that_invalidated_an_entry(mode: Mode) {
             }
         };
         assert_eq!(found.l1.unwrap().not_served, in_memory);
-        if !mode.is_alone() {
+        if !mode.is_standalone() {
             assert_eq!(found.l2.unwrap().not_served, in_redis);
         }
     }
@@ -256,7 +261,7 @@ async fn inspect_names_the_selector_that_invalidated_an_entry(mode: Mode) {
     replica.remove(mark).await.unwrap();
     let found = replica.inspect(key).await;
     assert!(found.l1.is_none_or(|entry| entry.not_served.starts_with("marked stale ")));
-    assert!(mode.is_alone() || found.l2.unwrap().not_served.starts_with("marked stale "));
+    assert!(mode.is_standalone() || found.l2.unwrap().not_served.starts_with("marked stale "));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

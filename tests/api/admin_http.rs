@@ -11,21 +11,21 @@ use twintier::shutdown::Stop;
 
 use crate::harness::{Redis, Replica, WAIT_TIMEOUT, connect_from, eventually, free_port, within};
 
-const ON: &[(&str, &str)] = &[("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
+const ADMIN_ENABLED: &[(&str, &str)] = &[("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
 
-/// An answer: its head, in lower case, and its body.
-struct Told {
+/// A response: its head, in lower case, and its body.
+struct HttpResponse {
     head: String,
     body: String,
 }
 
-impl Told {
+impl HttpResponse {
     fn status(&self) -> u16 {
         self.head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{}", self.head))
     }
 
     #[track_caller]
-    fn has(&self, header: &str) {
+    fn assert_header(&self, header: &str) {
         assert!(self.head.lines().any(|line| line == header), "{header}: {}", self.head);
     }
 
@@ -34,22 +34,28 @@ impl Told {
     }
 }
 
-async fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> Told {
-    ask_on(TcpStream::connect(address).await.unwrap(), address, method, path, headers).await
+async fn request_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> HttpResponse {
+    request_on(TcpStream::connect(address).await.unwrap(), address, method, path, headers).await
 }
 
-async fn ask_on(mut stream: TcpStream, address: SocketAddr, method: &str, path: &str, headers: &str) -> Told {
+async fn request_on(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> HttpResponse {
     let host = if headers.contains("host:") { String::new() } else { format!("host: {address}\r\n") };
     let request = format!("{method} {path} HTTP/1.1\r\n{host}{headers}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     within(WAIT_TIMEOUT, stream.read_to_string(&mut answer)).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    Told { head: head.to_lowercase(), body: body.to_owned() }
+    HttpResponse { head: head.to_lowercase(), body: body.to_owned() }
 }
 
-async fn ask(address: SocketAddr, path: &str) -> Told {
-    ask_with(address, "GET", path, "").await
+async fn http_get(address: SocketAddr, path: &str) -> HttpResponse {
+    request_with(address, "GET", path, "").await
 }
 
 /// A stream of events.
@@ -71,7 +77,7 @@ impl Events {
         events
     }
 
-    /// What comes before `end`; none when the stream ended.
+    /// Reads up to `end`. `None` if the stream ended.
     async fn up_to(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some((first, rest)) = self.read.split_once(end) {
@@ -87,7 +93,7 @@ impl Events {
         }
     }
 
-    /// The next event: its name and what it says.
+    /// The next event: its name and its data.
     async fn next(&mut self) -> Option<(String, Value)> {
         let event = self.up_to("\n\n").await?;
         let (name, data) = event.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
@@ -96,23 +102,23 @@ impl Events {
 }
 
 async fn replica(settings: &[(&str, &str)]) -> (Replica, SocketAddr) {
-    let replica = Replica::start(&[ON, settings].concat()).await;
+    let replica = Replica::start(&[ADMIN_ENABLED, settings].concat()).await;
     let address = replica.admin_address();
-    eventually("it is ready", async || ask(address, "/readyz").await.status() == 200).await;
+    eventually("the replica is ready", async || http_get(address, "/readyz").await.status() == 200).await;
     (replica, address)
 }
 
 #[tokio::test]
 async fn probes_succeed_on_a_ready_replica() {
     let (_replica, address) = replica(&[]).await;
-    let live = ask(address, "/livez").await;
+    let live = http_get(address, "/livez").await;
     assert_eq!((live.status(), live.body.as_str()), (200, "ok\n"));
-    let ready = ask(address, "/readyz").await;
+    let ready = http_get(address, "/readyz").await;
     assert_eq!((ready.status(), ready.body.as_str()), (200, "ready\nredis disabled\n"));
-    ready.has("content-type: text/plain; charset=utf-8");
-    ready.has("cache-control: no-store");
-    let json = ask_with(address, "GET", "/readyz", "accept: application/json\r\n").await;
-    json.has("content-type: application/json");
+    ready.assert_header("content-type: text/plain; charset=utf-8");
+    ready.assert_header("cache-control: no-store");
+    let json = request_with(address, "GET", "/readyz", "accept: application/json\r\n").await;
+    json.assert_header("content-type: application/json");
     assert_eq!(json.json()["ready"], true);
     assert_eq!(json.json()["redis"]["state"], "disabled");
 }
@@ -120,16 +126,19 @@ async fn probes_succeed_on_a_ready_replica() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn losing_redis_is_reported_and_leaves_replicas_ready() {
     let mut redis = Redis::start().await;
-    let replica = Replica::on(&redis, ON).await;
+    let replica = Replica::on(&redis, ADMIN_ENABLED).await;
     let address = replica.admin_address();
-    eventually("ready with Redis", async || ask(address, "/readyz").await.body == "ready\nredis healthy\n").await;
+    eventually("ready with Redis", async || http_get(address, "/readyz").await.body == "ready\nredis healthy\n").await;
     redis.kill9();
-    eventually("Redis is gone", async || ask(address, "/readyz").await.body.contains("redis unavailable: ")).await;
-    assert_eq!(ask(address, "/readyz").await.status(), 200);
+    eventually("the probe reports the outage", async || {
+        http_get(address, "/readyz").await.body.contains("redis unavailable: ")
+    })
+    .await;
+    assert_eq!(http_get(address, "/readyz").await.status(), 200);
     let mut events = Events::open(address).await;
     let (_, hello) = events.next().await.unwrap();
     assert_eq!(hello["now"]["redis"]["state"], "unavailable");
-    eventually("the dashboard says so", async || {
+    eventually("the dashboard reports the outage", async || {
         let (_, tick) = events.next().await.unwrap();
         tick["findings"].as_array().unwrap().iter().any(|finding| finding["kind"] == "redis_gone")
     })
@@ -141,12 +150,12 @@ async fn readiness_names_the_drain_until_the_replica_stops() {
     let (replica, address) = replica(&[("drain.delay", "5s")]).await;
     let mut events = Events::open(address).await;
     let draining = tokio::spawn(replica.drain());
-    eventually("it is not ready any more", async || ask(address, "/readyz").await.status() == 503).await;
-    let ending = ask(address, "/readyz").await;
+    eventually("the replica is not ready", async || http_get(address, "/readyz").await.status() == 503).await;
+    let ending = http_get(address, "/readyz").await;
     assert_eq!(ending.body, "ending: shutting down\nredis disabled\n");
-    assert_eq!(ask(address, "/livez").await.status(), 200);
-    let told = ask_with(address, "GET", "/readyz", "accept: application/json\r\n").await;
-    assert_eq!((told.status(), told.json()["reasons"][0].as_str()), (503, Some("ending: shutting down")));
+    assert_eq!(http_get(address, "/livez").await.status(), 200);
+    let response = request_with(address, "GET", "/readyz", "accept: application/json\r\n").await;
+    assert_eq!((response.status(), response.json()["reasons"][0].as_str()), (503, Some("ending: shutting down")));
     assert!(within(WAIT_TIMEOUT, draining).await.unwrap());
     while events.next().await.is_some() {}
     TcpStream::connect(address).await.unwrap_err();
@@ -157,32 +166,33 @@ async fn readiness_names_a_drain_by_command() {
     let (replica, address) = replica(&[]).await;
     let mut admin = twintier::pb::admin_service_client::AdminServiceClient::new(replica.channel.clone());
     admin.drain(twintier::pb::DrainRequest { draining: true }).await.unwrap();
-    eventually("it says so", async || ask(address, "/readyz").await.body.starts_with("drained")).await;
-    assert_eq!(ask(address, "/readyz").await.status(), 503);
+    eventually("the probe names the drain", async || http_get(address, "/readyz").await.body.starts_with("drained"))
+        .await;
+    assert_eq!(http_get(address, "/readyz").await.status(), 503);
 }
 
 #[tokio::test]
 async fn the_dashboard_is_self_contained_and_cached_by_etag() {
     let (_replica, address) = replica(&[]).await;
-    let page = ask(address, "/").await;
+    let page = http_get(address, "/").await;
     assert_eq!(page.status(), 200);
-    page.has("content-type: text/html; charset=utf-8");
-    page.has("x-content-type-options: nosniff");
-    page.has("x-frame-options: deny");
-    page.has("referrer-policy: no-referrer");
+    page.assert_header("content-type: text/html; charset=utf-8");
+    page.assert_header("x-content-type-options: nosniff");
+    page.assert_header("x-frame-options: deny");
+    page.assert_header("referrer-policy: no-referrer");
     assert!(page.head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{}", page.head);
     assert!(!page.head.contains("access-control-allow-origin"), "{}", page.head);
     let references =
         page.body.split("src=\"").chain(page.body.split("href=\"")).filter_map(|rest| rest.split_once('"'));
     for (reference, _) in references.filter(|(reference, _)| reference.ends_with(".js") || reference.ends_with(".css"))
     {
-        assert_eq!(ask(address, &format!("/{reference}")).await.status(), 200, "{reference}");
+        assert_eq!(http_get(address, &format!("/{reference}")).await.status(), 200, "{reference}");
     }
     for path in ["/", "/page.js", "/page.css", "/charts.js", "/dom.js", "/fleet.js", "/numbers.js", "/icon.svg"] {
-        let file = ask(address, path).await;
+        let file = http_get(address, path).await;
         assert!(!file.body.contains("https://"), "{path}");
         let tag = file.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
-        let again = ask_with(address, "GET", path, &format!("if-none-match: {tag}\r\n")).await;
+        let again = request_with(address, "GET", path, &format!("if-none-match: {tag}\r\n")).await;
         assert_eq!((again.status(), again.body.as_str()), (304, ""), "{path}");
     }
 }
@@ -192,11 +202,15 @@ async fn the_admin_server_is_read_only() {
     let (_replica, address) = replica(&[]).await;
     for path in ["/", "/livez", "/readyz", "/events"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
-            assert_eq!(ask_with(address, method, path, "content-length: 0\r\n").await.status(), 405, "{method} {path}");
+            assert_eq!(
+                request_with(address, method, path, "content-length: 0\r\n").await.status(),
+                405,
+                "{method} {path}"
+            );
         }
     }
-    assert_eq!(ask_with(address, "HEAD", "/readyz", "").await.status(), 200);
-    assert_eq!(ask(address, "/nothing").await.status(), 404);
+    assert_eq!(request_with(address, "HEAD", "/readyz", "").await.status(), 200);
+    assert_eq!(http_get(address, "/nothing").await.status(), 404);
 }
 
 #[tokio::test]
@@ -210,8 +224,8 @@ async fn a_request_with_a_foreign_host_header_is_refused_on_loopback() {
         ("127.0.0.1", 200),
         ("[::1]:9090", 200),
     ] {
-        let told = ask_with(address, "GET", "/readyz", &format!("host: {host}\r\n")).await;
-        assert_eq!(told.status(), status, "{host:?}");
+        let response = request_with(address, "GET", "/readyz", &format!("host: {host}\r\n")).await;
+        assert_eq!(response.status(), status, "{host:?}");
     }
 }
 
@@ -266,12 +280,12 @@ async fn hot_keys_are_hashed_unless_clear_keys_are_allowed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_fleet_report_has_the_age_of_each_proof() {
     let redis = Redis::start().await;
-    let (one, other) = (Replica::on(&redis, ON).await, Replica::on(&redis, &[]).await);
+    let (one, other) = (Replica::on(&redis, ADMIN_ENABLED).await, Replica::on(&redis, &[]).await);
     let other_id = other.stats().await.replica.unwrap().id;
     let mut events = Events::open(one.admin_address()).await;
-    eventually("both are told of", async || {
-        let (name, told) = events.next().await.unwrap();
-        let fleet = if name == "hello" { &told["now"]["fleet"] } else { &told["fleet"] };
+    eventually("both replicas are reported", async || {
+        let (name, response) = events.next().await.unwrap();
+        let fleet = if name == "hello" { &response["now"]["fleet"] } else { &response["fleet"] };
         let found = |own: bool| fleet.as_array().unwrap().iter().find(|replica| replica["own"] == own);
         found(true).is_some_and(|own| own["proof_age"].is_f64())
             && found(false).is_some_and(|other| other["id"] == other_id.as_str() && other["proof_age"].is_f64())
@@ -286,22 +300,22 @@ async fn streams_and_heads_are_limited() {
     for n in 0..16 {
         streams.push(Events::on(connect_from(1 + n / 8, address).await, address).await);
         if n == 7 {
-            let refused = ask(address, "/events").await;
+            let refused = http_get(address, "/events").await;
             assert_eq!((refused.status(), refused.body.as_str()), (503, "8 pages of this address watch already\n"));
-            refused.has("retry-after: 5");
+            refused.assert_header("retry-after: 5");
         }
     }
-    let refused = ask_on(connect_from(3, address).await, address, "GET", "/events", "").await;
+    let refused = request_on(connect_from(3, address).await, address, "GET", "/events", "").await;
     assert_eq!((refused.status(), refused.body.as_str()), (503, "16 pages watch already\n"));
-    refused.has("retry-after: 5");
+    refused.assert_header("retry-after: 5");
     streams.clear();
-    eventually("the places are free again", async || ask_head(address).await).await;
+    eventually("streams are accepted again", async || accepts_stream(address).await).await;
     let long = format!("x: {}\r\n", "y".repeat(32 * 1024));
-    assert_eq!(ask_with(address, "GET", "/livez", &long).await.status(), 431);
+    assert_eq!(request_with(address, "GET", "/livez", &long).await.status(), 431);
 }
 
-/// Connections that have sent a part of a request's head.
-async fn halting(peers: impl Iterator<Item = u8>, address: SocketAddr) -> Vec<TcpStream> {
+/// Opens connections that have sent a part of a request head.
+async fn unfinished_requests(peers: impl Iterator<Item = u8>, address: SocketAddr) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for n in peers {
         let mut stream = connect_from(n, address).await;
@@ -312,34 +326,34 @@ async fn halting(peers: impl Iterator<Item = u8>, address: SocketAddr) -> Vec<Tc
 }
 
 #[track_caller]
-fn lives(told: &Told) {
-    assert_eq!((told.status(), told.body.as_str()), (200, "ok\n"));
+fn assert_live(response: &HttpResponse) {
+    assert_eq!((response.status(), response.body.as_str()), (200, "ok\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_connections_do_not_keep_probes_out() {
+async fn slow_connections_do_not_block_probes() {
     let (_replica, address) = replica(&[]).await;
     let mut streams = Vec::new();
     for n in 0..16 {
         streams.push(Events::on(connect_from(1 + n / 8, address).await, address).await);
     }
     // Each address opens more connections than it may have.
-    let mut slow = halting((0..80).map(|n| 1 + n % 4), address).await;
+    let mut slow = unfinished_requests((0..80).map(|n| 1 + n % 4), address).await;
     for path in ["/livez", "/readyz"] {
         for n in [5, 6, 5] {
-            assert_eq!(ask_on(connect_from(n, address).await, address, "GET", path, "").await.status(), 200);
+            assert_eq!(request_on(connect_from(n, address).await, address, "GET", path, "").await.status(), 200);
         }
     }
-    // Also for an address that has all of its own.
-    lives(&ask_on(connect_from(4, address).await, address, "GET", "/livez", "").await);
-    // The first one gave way, the last one did not.
+    // An address that has used up its own connections is served too.
+    assert_live(&request_on(connect_from(4, address).await, address, "GET", "/livez", "").await);
+    // The first connection was closed, the last one was not.
     assert!(within(WAIT_TIMEOUT, slow[0].read(&mut [0])).await.is_ok_and(|size| size == 0));
     let mut last = slow.pop().unwrap();
     last.write_all(b"connection: close\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     within(WAIT_TIMEOUT, last.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // Streams never give way.
+    // Streams are never closed in favour of a new connection.
     for events in &mut streams {
         events.next().await.expect("hello");
         events.next().await.expect("a tick");
@@ -347,7 +361,7 @@ async fn slow_connections_do_not_keep_probes_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_wait_for_their_next_request_give_way_too() {
+async fn idle_connections_are_closed_for_probes_too() {
     let (_replica, address) = replica(&[]).await;
     let mut idle = Vec::new();
     for n in 0..64 {
@@ -355,17 +369,17 @@ async fn connections_that_wait_for_their_next_request_give_way_too() {
         stream.write_all(format!("GET /page.js HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
         idle.push(stream);
     }
-    lives(&ask_on(connect_from(5, address).await, address, "GET", "/livez", "").await);
+    assert_live(&request_on(connect_from(5, address).await, address, "GET", "/livez", "").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_head_that_does_not_end_times_out() {
     let (_replica, address) = replica(&[]).await;
-    let mut slow = halting(std::iter::once(1), address).await;
+    let mut slow = unfinished_requests(std::iter::once(1), address).await;
     assert_eq!(within(WAIT_TIMEOUT, slow[0].read(&mut [0])).await.unwrap(), 0);
 }
 
-/// Begins to read a page through a small window.
+/// Starts to read a page through a small window.
 async fn slow_reader(address: SocketAddr, headers: &str) -> (TcpStream, Vec<u8>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -377,8 +391,8 @@ async fn slow_reader(address: SocketAddr, headers: &str) -> (TcpStream, Vec<u8>)
     (stream, begin)
 }
 
-/// Reads the rest of an answer, which must be whole.
-async fn is_whole((mut stream, mut answer): (TcpStream, Vec<u8>)) {
+/// Reads the rest of a response, which must be complete.
+async fn assert_complete((mut stream, mut answer): (TcpStream, Vec<u8>)) {
     within(WAIT_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("no reset");
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -390,7 +404,7 @@ async fn a_slow_reader_that_sends_too_much_gets_the_whole_answer() {
     let (_replica, address) = replica(&[]).await;
     let mut reader = slow_reader(address, "connection: close\r\n").await;
     reader.0.write_all(&[b'x'; 64 * 1024]).await.unwrap();
-    is_whole(reader).await;
+    assert_complete(reader).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -399,12 +413,12 @@ async fn a_slow_reader_gets_the_whole_answer_when_the_replica_stops() {
     let reader = slow_reader(address, "").await;
     let stopping = tokio::spawn(replica.stop());
     eventually("it stops", async || TcpStream::connect(address).await.is_err()).await;
-    is_whole(reader).await;
+    assert_complete(reader).await;
     within(WAIT_TIMEOUT, stopping).await.unwrap();
 }
 
-/// Whether a stream of events is granted.
-async fn ask_head(address: SocketAddr) -> bool {
+/// Returns true if the server accepts a stream of events.
+async fn accepts_stream(address: SocketAddr) -> bool {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("GET /events HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
     let mut head = [0; 12];
@@ -416,13 +430,13 @@ async fn ask_head(address: SocketAddr) -> bool {
 async fn only_probes_are_served_without_the_dashboard() {
     let (_replica, address) = replica(&[("admin.page", "false")]).await;
     for path in ["/", "/page.js", "/events"] {
-        assert_eq!(ask(address, path).await.status(), 404, "{path}");
+        assert_eq!(http_get(address, path).await.status(), 404, "{path}");
     }
-    assert_eq!(ask(address, "/livez").await.status(), 200);
+    assert_eq!(http_get(address, "/livez").await.status(), 200);
 }
 
 #[tokio::test]
-async fn a_configured_admin_address_has_no_fallback_but_the_default_has() {
+async fn only_the_default_admin_address_has_a_fallback() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let load = |settings: &[(&str, &str)]| {
@@ -439,7 +453,7 @@ async fn a_configured_admin_address_has_no_fallback_but_the_default_has() {
     let app = App::start(config).await.unwrap();
     let other = app.admin_address().unwrap();
     assert!(other.ip().is_loopback() && other != taken.local_addr().unwrap());
-    assert_eq!(ask(other, "/livez").await.status(), 200);
+    assert_eq!(http_get(other, "/livez").await.status(), 200);
     app.stop(Stop::Now).await;
     let port = free_port();
     let app = App::start(load(&[("admin.listen", &format!("127.0.0.1:{port}"))])).await.unwrap();
@@ -453,7 +467,7 @@ async fn a_configured_admin_address_has_no_fallback_but_the_default_has() {
 #[tokio::test]
 async fn a_browser_on_the_grpc_port_gets_a_hint_to_the_dashboard() {
     let (replica, address) = replica(&[]).await;
-    let told = ask(replica.address, "/").await;
-    assert_eq!(told.status(), 426);
-    assert!(told.body.ends_with(&format!("The dashboard is at http://{address}/\n")), "{}", told.body);
+    let response = http_get(replica.address, "/").await;
+    assert_eq!(response.status(), 426);
+    assert!(response.body.ends_with(&format!("The dashboard is at http://{address}/\n")), "{}", response.body);
 }

@@ -29,53 +29,53 @@ const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionI
 
 const MIB: usize = 1 << 20;
 
-/// The status in the head of a response.
+/// Status in the head of a response.
 fn status(response: &Response<Incoming>) -> Option<Code> {
     let code: i32 = response.headers().get("grpc-status")?.to_str().unwrap().parse().unwrap();
     Some(Code::from(code))
 }
 
-/// The message of the status in the head of a response.
+/// Message of the status in the head of a response.
 fn message(response: &Response<Incoming>) -> String {
-    let said = tonic::Status::from_header_map(response.headers());
-    said.map_or(String::new(), |said| said.message().to_owned())
+    let status = tonic::Status::from_header_map(response.headers());
+    status.map_or(String::new(), |status| status.message().to_owned())
 }
 
-/// Answers that a neighbour got, over a connection of its own, from its start to its end.
-struct Neighbour {
+/// A caller on its own connection that counts its answers, from its start to its end.
+struct SteadyCaller {
     stop: CancellationToken,
     calls: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Neighbour {
-    /// Gets `key`, over and over, and fails at the first refusal.
-    async fn start(replica: &Replica, key: &'static str, value: &'static str) -> Neighbour {
+impl SteadyCaller {
+    /// Gets `key` repeatedly, and fails at the first refusal.
+    async fn start(replica: &Replica, key: &'static str, value: &'static str) -> SteadyCaller {
         let (stop, calls) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let mut client = Wire::connect(replica.address).await.client();
         let (stopped, counted) = (stop.clone(), calls.clone());
         let task = tokio::spawn(async move {
             while !stopped.is_cancelled() {
                 let answer = client.get(pb::GetRequest { key: key.into(), ..Default::default() }).await;
-                assert!(answer.expect("a neighbour is served").into_inner().is(value));
+                assert!(answer.expect("a caller is served").into_inner().is(value));
                 counted.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Neighbour { stop, calls, task }
+        SteadyCaller { stop, calls, task }
     }
 
     /// Waits for another ten answers.
-    async fn goes_on(&self) {
+    async fn assert_progress(&self) {
         let before = self.calls.load(Ordering::Relaxed);
-        eventually("the neighbour is served", async || {
+        eventually("the caller is served", async || {
             self.calls.load(Ordering::Relaxed) >= before + 10 || self.task.is_finished()
         })
         .await;
-        assert!(!self.task.is_finished(), "the neighbour was refused");
+        assert!(!self.task.is_finished(), "the caller was refused");
     }
 
     async fn end(self) {
-        self.goes_on().await;
+        self.assert_progress().await;
         self.stop.cancel();
         self.task.await.unwrap();
     }
@@ -89,7 +89,7 @@ fn get(key: &str) -> Vec<u8> {
 async fn requests_without_bodies_take_no_slots_and_time_out() {
     let replica = Replica::start(&[("server.max_in_flight", "8"), ("server.body_timeout", "1s")]).await;
     replica.set("k", "v").await;
-    let neighbour = Neighbour::start(&replica, "k", "v").await;
+    let caller = SteadyCaller::start(&replica, "k", "v").await;
     let mut calls = Vec::new();
     for _ in 0..4 {
         let wire = Wire::connect(replica.address).await;
@@ -103,7 +103,7 @@ async fn requests_without_bodies_take_no_slots_and_time_out() {
         assert_eq!(status(&response), Some(Code::DeadlineExceeded), "{response:?}");
         assert!(message(&response).contains("the request body was not complete"), "{response:?}");
     }
-    neighbour.end().await;
+    caller.end().await;
     assert_eq!(replica.stats().await.replica.unwrap().shed, 0);
 }
 
@@ -116,7 +116,7 @@ async fn a_body_that_arrives_slowly_is_read_to_its_end() {
     let wire = Wire::connect(replica.address).await;
     let body = Body::new(http_body_util::StreamBody::new(frames));
     let call = tokio::spawn(async move { wire.post(SET, body).await });
-    // Longer than the timeout in all, and at a pace that is fast enough.
+    // The body takes longer than the timeout in all, at a pace that is fast enough.
     for piece in whole.chunks(64 << 10) {
         sender.send(Ok::<_, tonic::Status>(http_body::Frame::data(piece.to_vec().into()))).await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -144,14 +144,14 @@ async fn a_body_is_one_message_and_no_larger_than_allowed() {
         assert_eq!(status(&response), Some(Code::InvalidArgument), "{response:?}");
         assert!(message(&response).contains(words), "{response:?}");
     }
-    // Refused as soon as it says how long it is.
+    // The service refuses the message when it has read its length.
     let long = Unfinished(Some(vec![0, 0xff, 0xff, 0xff, 0xff].into()));
     let response = within(Duration::from_secs(4), wire.post(GET, Body::new(long))).await.unwrap();
     assert_eq!(status(&response), Some(Code::ResourceExhausted), "{response:?}");
 }
 
-/// Requests as many answers of 1 MiB as a connection has streams for, and reads none of them.
-/// Returns the responses that were not refused.
+/// Requests an answer of 1 MiB on each stream of a connection, and reads none of them. Returns the
+/// responses that were not refused.
 async fn read_nothing(
     replica: &Replica,
     window: u32,
@@ -176,23 +176,23 @@ async fn unread_answers_leave_room_for_others(window: u32, path: &'static str, r
     let replica = Replica::start(&settings).await;
     replica.set("large", &"v".repeat(1_000_000)).await;
     replica.set("k", "v").await;
-    let neighbour = Neighbour::start(&replica, "k", "v").await;
+    let caller = SteadyCaller::start(&replica, "k", "v").await;
     let mut held = Vec::new();
     for _ in 0..4 {
         held.push(read_nothing(&replica, window, path, request).await);
-        neighbour.goes_on().await;
+        caller.assert_progress().await;
     }
     let served: usize = held.iter().map(|(_, responses)| responses.len()).sum();
     assert!((4..16).contains(&served), "{served} answers of 1 MiB in 16 MiB");
-    // A neighbour with a value that is not small.
+    // A large answer for another caller has room too.
     assert!(replica.get("large").await.is(&"v".repeat(1_000_000)));
     drop(held);
-    eventually("their bytes are given back", async || {
+    eventually("their bytes are released", async || {
         let (_wire, served) = read_nothing(&replica, window, path, request).await;
         served.len() >= 4
     })
     .await;
-    neighbour.end().await;
+    caller.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,7 +200,7 @@ async fn responses_without_a_window_leave_room_for_others() {
     unread_answers_leave_room_for_others(0, GET, &get("large")).await;
 }
 
-/// HTTP/2 takes over the whole of an answer once a part of it may be sent.
+/// HTTP/2 buffers the whole answer once a part of it may be sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partly_read_responses_leave_room_for_others() {
     unread_answers_leave_room_for_others(1000, GET, &get("large")).await;
@@ -213,18 +213,18 @@ async fn unread_batches_leave_room_for_others() {
     let replica = Replica::start(&settings).await;
     replica.set("large", &"v".repeat(1_000_000)).await;
     replica.set("k", "v").await;
-    let neighbour = Neighbour::start(&replica, "k", "v").await;
+    let caller = SteadyCaller::start(&replica, "k", "v").await;
     let mut held = Vec::new();
     for window in [0, 1000, 0, 1000] {
         held.push(read_nothing(&replica, window, BATCH_GET, &request).await);
-        neighbour.goes_on().await;
+        caller.assert_progress().await;
     }
     let served: usize = held.iter().map(|(_, responses)| responses.len()).sum();
     assert!((2..10).contains(&served), "{served} batches of 2 MiB in 16 MiB");
-    neighbour.end().await;
+    caller.end().await;
 }
 
-/// A figure of /proc/<id>/status, in bytes.
+/// A field of /proc/<id>/status, in bytes.
 #[cfg(target_os = "linux")]
 fn memory(replica: &Replica, name: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", replica.process_id())).unwrap();
@@ -232,7 +232,7 @@ fn memory(replica: &Replica, name: &str) -> usize {
     1024 * line.trim_start_matches(':').trim_end_matches("kB").trim().parse::<usize>().unwrap()
 }
 
-/// The bytes `12 00`, an element without content, so many times.
+/// Repeats the bytes `12 00`: a repeated field with an empty element.
 fn bomb(elements: usize) -> Vec<u8> {
     [0x12, 0].repeat(elements)
 }
@@ -260,11 +260,11 @@ async fn a_request_of_many_empty_elements_is_refused_before_it_is_decoded() {
         assert!(message(&response).contains(words), "{path}: {}", message(&response));
     }
     let grown = memory(&replica, "VmHWM") - before;
-    // The largest of them has 4 MB, of which there may be two copies for a moment.
+    // The largest message has 4 MB. Two copies of it may exist for a moment.
     assert!(grown < 48 * MIB, "{} MiB", grown / MIB);
 }
 
-/// The formula of docs/capacity.md.
+/// Holds with the formula of docs/capacity.md.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unread_answers_take_no_more_memory_than_they_count() {
@@ -315,7 +315,7 @@ async fn unfinished_requests_take_no_more_memory_than_they_count() {
 async fn health_and_reflection_are_bounded() {
     let replica = Replica::start(&[("server.max_uncounted", "64"), ("server.body_timeout", "1s")]).await;
     replica.set("k", "v").await;
-    let neighbour = Neighbour::start(&replica, "k", "v").await;
+    let caller = SteadyCaller::start(&replica, "k", "v").await;
     let wire = Wire::connect(replica.address).await;
     // Messages that do not end, and messages that are too large.
     let unfinished = (0..100).map(|_| wire.post(CHECK, Body::new(Unfinished(Some(vec![0, 0, 0, 0xff, 0xff].into())))));
@@ -326,7 +326,7 @@ async fn health_and_reflection_are_bounded() {
         let response = wire.post(path, one_message(&vec![0; 100_000])).await.unwrap();
         assert_eq!(status(&response), Some(Code::ResourceExhausted), "{response:?}");
     }
-    // Calls that last.
+    // Calls that stay open.
     let mut held = Vec::new();
     for _ in 0..4 {
         let wire = Wire::connect(replica.address).await;
@@ -341,10 +341,10 @@ async fn health_and_reflection_are_bounded() {
         }
     }
     assert!((30..64).contains(&held.len()), "{}", held.len());
-    // A probe of another connection still has a place.
+    // A probe on another connection is still served.
     let response = Wire::connect(replica.address).await.post(CHECK, one_message(b"")).await.unwrap();
     assert_eq!(status(&response), None, "{response:?}");
-    neighbour.end().await;
+    caller.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,8 +13,8 @@ use crate::harness::{
 
 in_both_modes! { a_barrier_succeeds_on_a_standalone_replica }
 
-/// Longer than anything but a replica that is waited for.
-const LONG: &[(&str, &str)] = &[("coherence.max_staleness", "3s")];
+/// A bound that only a barrier which waits for a replica exceeds.
+const LONG_BOUND: &[(&str, &str)] = &[("coherence.max_staleness", "3s")];
 
 fn set(key: &str, value: &str) -> pb::SetRequest {
     pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set_request(key, value) }
@@ -37,7 +37,7 @@ async fn a_barrier_succeeds_on_a_standalone_replica(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_replica_answers_the_old_value_after_a_barrier() {
-    let fleet = Fleet::start(3, LONG).await;
+    let fleet = Fleet::start(3, LONG_BOUND).await;
     for round in 0..100 {
         let value = round.to_string();
         let writer = round % 3;
@@ -59,11 +59,11 @@ async fn no_replica_answers_the_old_value_after_a_barrier() {
     }
 }
 
-/// Two replicas on one Redis; the second one is reached through a proxy and holds `k` in memory.
+/// Two replicas on one Redis. The second one is behind a proxy and has `k` in memory.
 async fn two(redis: &Redis) -> (Replica, Replica, Proxy) {
     let proxy = Proxy::to(redis.port()).await;
-    let writer = Replica::on(redis, LONG).await;
-    let reader = Replica::connected_to(&proxy.url(), LONG).await;
+    let writer = Replica::on(redis, LONG_BOUND).await;
+    let reader = Replica::connected_to(&proxy.url(), LONG_BOUND).await;
     reader.wait_until_proven().await;
     writer.store(set("k", "old")).await.unwrap();
     reader.wait_until_cached("k", "old").await;
@@ -100,11 +100,11 @@ async fn a_barrier_waits_for_a_deaf_replica_until_its_proof_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_barrier_does_not_wait_for_a_stopped_replica() {
-    // Who is waited for is waited for longer than any machine takes to pass by one who is not.
+    // With this bound, waiting for the stopped replica would take longer than any slow machine.
     let fleet = Fleet::start(2, &[("coherence.max_staleness", "15s")]).await;
     let Fleet { mut replicas, redis: _redis } = fleet;
     let (gone, left) = (replicas.pop().unwrap(), replicas.pop().unwrap());
-    // The first one waits as long as a registry that has just begun cannot tell who is there.
+    // The first barrier waits until the new registry is old enough to be complete.
     left.store(set("k", "v")).await.unwrap();
     gone.stop().await;
     within(Duration::from_secs(1), left.store(set("k", "v"))).await.unwrap();

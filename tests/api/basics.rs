@@ -26,7 +26,7 @@ in_both_modes! {
     an_invalidated_key_is_absent,
     invalidating_an_absent_key_removes_nothing,
     an_empty_namespace_means_default,
-    the_same_key_lives_apart_in_two_namespaces,
+    a_key_has_separate_entries_in_two_namespaces,
     keys_with_unusual_characters_are_distinct,
     a_namespace_that_is_not_configured_is_unknown_when_strict,
     a_disabled_cache_stores_nothing_and_still_invalidates,
@@ -67,7 +67,7 @@ async fn an_empty_value_is_a_hit(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set("k", "").await;
     assert_eq!(replica.get("k").await.seen(), Seen::Value(String::new()));
-    assert_eq!(replica.strong("k").await.unwrap().seen(), Seen::Value(String::new()));
+    assert_eq!(replica.get_strong("k").await.unwrap().seen(), Seen::Value(String::new()));
 }
 
 async fn a_value_comes_back_byte_for_byte(mode: Mode) {
@@ -75,7 +75,7 @@ async fn a_value_comes_back_byte_for_byte(mode: Mode) {
     let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
     let content = Some(pb::set_request::Content::Value(bytes.clone().into()));
     replica.store(pb::SetRequest { content, ..set_request("k", "") }).await.unwrap();
-    for answer in [replica.get("k").await, replica.strong("k").await.unwrap()] {
+    for answer in [replica.get("k").await, replica.get_strong("k").await.unwrap()] {
         let Some(pb::get_response::Result::Hit(hit)) = answer.result else { panic!("{answer:?}") };
         assert_eq!(hit.value, bytes);
     }
@@ -89,7 +89,7 @@ fn known_absent(key: &str) -> pb::SetRequest {
 async fn a_negative_entry_is_a_negative_hit(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let set = replica.store(known_absent("k")).await.unwrap();
-    for answer in [replica.get("k").await, replica.strong("k").await.unwrap()] {
+    for answer in [replica.get("k").await, replica.get_strong("k").await.unwrap()] {
         assert_eq!(answer.seen(), Seen::Negative);
         assert_eq!(answer.entry().unwrap().version, set.version);
         assert!(answer.ttl() > Duration::ZERO);
@@ -109,7 +109,7 @@ async fn a_metadata_only_get_omits_the_value(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let set = replica.store(pb::SetRequest { content_type: "a/b".into(), ..set_request("k", "value") }).await.unwrap();
     let ask = pb::GetRequest { key: "k".into(), metadata_only: true, ..Default::default() };
-    let answer = replica.ask(ask).await.unwrap();
+    let answer = replica.try_get(ask).await.unwrap();
     let Some(pb::get_response::Result::Hit(hit)) = &answer.result else { panic!("{answer:?}") };
     assert_eq!((hit.value.len(), hit.content_type.as_str()), (0, "a/b"));
     assert_eq!(answer.entry().unwrap().version, set.version);
@@ -130,7 +130,7 @@ async fn age_and_time_to_live_are_those_of_the_set(mode: Mode) {
         age > Duration::from_millis(50)
     })
     .await;
-    let strong = replica.strong("k").await.unwrap();
+    let strong = replica.get_strong("k").await.unwrap();
     assert!(strong.age() > Duration::from_millis(50) && strong.age() < Duration::from_secs(20), "{:?}", strong.age());
     assert!(strong.ttl() <= hour && strong.ttl() > hour - Duration::from_secs(20), "{:?}", strong.ttl());
 }
@@ -140,7 +140,7 @@ async fn a_key_that_was_never_set_is_absent(mode: Mode) {
     let answer = replica.get("k").await;
     assert_eq!(answer.seen(), ABSENT);
     assert!(!answer.degraded);
-    assert_eq!(replica.strong("k").await.unwrap().seen(), ABSENT);
+    assert_eq!(replica.get_strong("k").await.unwrap().seen(), ABSENT);
 }
 
 async fn an_invalidated_key_is_absent(mode: Mode) {
@@ -150,7 +150,7 @@ async fn an_invalidated_key_is_absent(mode: Mode) {
     assert_eq!(answer.removed, Some(1));
     assert!(!answer.token.is_empty());
     assert_eq!(replica.get("k").await.seen(), ABSENT);
-    assert_eq!(replica.strong("k").await.unwrap().seen(), ABSENT);
+    assert_eq!(replica.get_strong("k").await.unwrap().seen(), ABSENT);
     replica.set("k", "again").await;
     assert!(replica.get("k").await.is("again"));
 }
@@ -168,7 +168,7 @@ async fn an_empty_namespace_means_default(mode: Mode) {
     assert_eq!(replica.get("k").await.seen(), ABSENT);
 }
 
-async fn the_same_key_lives_apart_in_two_namespaces(mode: Mode) {
+async fn a_key_has_separate_entries_in_two_namespaces(mode: Mode) {
     let replica = mode.replica(&[]).await;
     replica.set_in("one", "k", "1").await;
     replica.set_in("two", "k", "2").await;
@@ -205,10 +205,10 @@ async fn a_namespace_that_is_not_configured_is_unknown_when_strict(mode: Mode) {
     assert!(replica.get_from("known", "k").await.is("v"));
     let ask = pb::GetRequest { namespace: "other".into(), key: "k".into(), ..Default::default() };
     let refusals = [
-        replica.ask(ask).await.unwrap_err(),
+        replica.try_get(ask).await.unwrap_err(),
         replica.store(pb::SetRequest { namespace: "other".into(), ..set_request("k", "v") }).await.unwrap_err(),
         replica.remove(whole_namespace("other")).await.unwrap_err(),
-        // The namespace of a request that names none is not configured here, either.
+        // A request without a namespace means `default`, which is not configured here either.
         replica.store(set_request("k", "v")).await.unwrap_err(),
     ];
     for refusal in refusals {
@@ -222,7 +222,7 @@ async fn a_disabled_cache_stores_nothing_and_still_invalidates(mode: Mode) {
     assert_eq!(off.store(set_request("k", "v")).await.unwrap().outcome(), pb::SetOutcome::Disabled);
     assert_eq!(off.get("k").await.seen(), DISABLED);
     assert!(!off.stats().await.replica.unwrap().cache_enabled);
-    if mode.is_alone() {
+    if mode.is_standalone() {
         assert_eq!(off.invalidate("k").await.removed, Some(0));
         return;
     }
@@ -262,7 +262,7 @@ async fn a_standalone_replica_answers_strong_reads_itself() {
     assert!(stats.replica.unwrap().l1_only);
     assert_eq!(stats.redis.unwrap().state(), pb::RedisState::Disabled);
     replica.set("k", "v").await;
-    assert_eq!(replica.strong("k").await.unwrap().tier(), pb::Tier::L1);
+    assert_eq!(replica.get_strong("k").await.unwrap().tier(), pb::Tier::L1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use twintier::pb;
 use twintier::pb::batch_get_item::Result as Found;
 
 use crate::harness::{
-    Answer as _, Class, Cluster, Direction, Fleet, Mode, Proxy, Redis, Refusal as _, Replica, Sight, Watcher,
+    Answer as _, Class, Cluster, Direction, Fleet, Mode, Proxy, Redis, Refusal as _, Replica, WatchEvent, Watcher,
     eventually, in_both_modes, set_request, within,
 };
 
@@ -34,7 +34,7 @@ async fn read(replica: &Replica, request: pb::BatchGetRequest) -> Result<Vec<pb:
     Ok(messages)
 }
 
-/// What is found of each key, in words, and the token.
+/// Reads a batch. Returns each item in words, and the token.
 async fn found(replica: &Replica, request: pb::BatchGetRequest) -> (Vec<String>, String) {
     let messages = read(replica, request).await.expect("a BatchGet never fails");
     let token = messages.last().unwrap().token.clone();
@@ -118,9 +118,9 @@ async fn a_key_that_is_named_twice_is_answered_twice(mode: Mode) {
 async fn a_batch_that_names_a_key_twice_is_refused_with_both_places(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let refused = set_all(&replica, sets([("a", "1"), ("b", "1"), ("a", "2")])).await.unwrap_err();
-    refused.names(&[("items[2].key", "items[0]")]);
+    refused.assert_violations(&[("items[2].key", "items[0]")]);
     let refused = remove_all(&replica, removals(["a", "b", "b"])).await.unwrap_err();
-    refused.names(&[("items[2].key", "items[1]")]);
+    refused.assert_violations(&[("items[2].key", "items[1]")]);
     assert_eq!(found(&replica, keys(["a", "b"])).await.0, ["absent", "absent"]);
 }
 
@@ -149,21 +149,21 @@ async fn each_item_of_a_batch_has_its_own_condition(mode: Mode) {
 
 async fn a_batch_is_one_message_for_each_partition(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "2")]).await;
-    let mut watcher = Watcher::stands(&replica).await;
+    let mut watcher = Watcher::open_proven(&replica).await;
     let names = names(50);
     set_all(&replica, sets(names.iter().map(|name| (name.as_str(), "1")))).await.unwrap();
-    let mut told = Vec::new();
+    let mut changed = Vec::new();
     for _ in 0..2 {
-        let Sight::Keys(pb::ChangeKind::Set, keys) = watcher.sees().await else { panic!("a write") };
-        told.extend(keys);
+        let WatchEvent::Keys(pb::ChangeKind::Set, keys) = watcher.next_change().await else { panic!("a write") };
+        changed.extend(keys);
     }
-    told.sort();
+    changed.sort();
     let mut expected = names.clone();
     expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(changed, expected);
     remove_all(&replica, removals(names.iter().map(String::as_str))).await.unwrap();
     for _ in 0..2 {
-        assert!(matches!(watcher.sees().await, Sight::Keys(pb::ChangeKind::Removed, _)));
+        assert!(matches!(watcher.next_change().await, WatchEvent::Keys(pb::ChangeKind::Removed, _)));
     }
 }
 
@@ -195,7 +195,7 @@ async fn all_violations_of_a_batch_are_reported_at_once(mode: Mode) {
         set_request("d", "1"),
     ];
     let request = pb::BatchSetRequest { namespace: "Not a name".into(), items, barrier: 9, ..Default::default() };
-    set_all(&replica, request).await.unwrap_err().names(&[
+    set_all(&replica, request).await.unwrap_err().assert_violations(&[
         ("namespace", "[a-z0-9._-]"),
         ("items", "at most 3 items"),
         ("items[0].namespace", "on the batch"),
@@ -206,12 +206,12 @@ async fn all_violations_of_a_batch_are_reported_at_once(mode: Mode) {
         ("barrier", "Barrier"),
     ]);
     let none = set_all(&replica, pb::BatchSetRequest::default()).await.unwrap_err();
-    none.names(&[("items", "at least one")]);
+    none.assert_violations(&[("items", "at least one")]);
     let request = pb::BatchInvalidateRequest { mode: 9, ..removals([""]) };
-    remove_all(&replica, request).await.unwrap_err().names(&[("items[0].key", "empty"), ("mode", "Mode")]);
+    remove_all(&replica, request).await.unwrap_err().assert_violations(&[("items[0].key", "empty"), ("mode", "Mode")]);
     let request = pb::BatchGetRequest { consistency: 9, ..keys(["a", "", "c", "d"]) };
     let refused = read(&replica, request).await.unwrap_err();
-    refused.names(&[("keys", "at most 3 keys"), ("keys[1]", "empty"), ("consistency", "Consistency")]);
+    refused.assert_violations(&[("keys", "at most 3 keys"), ("keys[1]", "empty"), ("consistency", "Consistency")]);
 }
 
 async fn a_disabled_cache_reports_itself_for_each_item(mode: Mode) {
@@ -226,8 +226,8 @@ async fn each_item_of_a_batch_counts_as_a_request(mode: Mode) {
     let replica = mode.replica(&settings).await;
     let names = names(60);
     let request = || pb::BatchGetRequest { namespace: "slow".into(), ..keys(names.iter().map(String::as_str)) };
-    // Ten requests are not too many, 600 items are: at once, as a slow machine would spread them
-    // over seconds.
+    // The limit admits ten requests but not 600 items. All start at once, because a slow machine
+    // would spread a sequence over seconds.
     let answers = futures_util::future::join_all((0..10).map(|_| read(&replica, request()))).await;
     assert!(answers.iter().any(Result::is_ok));
     let refused = answers.into_iter().find_map(Result::err).expect("one is refused");
@@ -259,9 +259,9 @@ async fn a_batch_get_misses_entries_invalidated_by_selector(mode: Mode) {
     ] {
         replica.remove(pb::InvalidateRequest { selector: Some(selector), ..Default::default() }).await.unwrap();
     }
-    let asked = || keys(["user:1:a", "user:2:a", "user:2:b", "x"]);
-    assert_eq!(found(&replica, asked()).await.0, ["absent", "absent", "1", "absent"]);
-    let strong = pb::BatchGetRequest { consistency: pb::Consistency::Strong.into(), ..asked() };
+    let request = || keys(["user:1:a", "user:2:a", "user:2:b", "x"]);
+    assert_eq!(found(&replica, request()).await.0, ["absent", "absent", "1", "absent"]);
+    let strong = pb::BatchGetRequest { consistency: pb::Consistency::Strong.into(), ..request() };
     assert_eq!(found(&replica, strong).await.0, ["absent", "absent", "1", "absent"]);
 }
 
@@ -340,8 +340,8 @@ async fn a_batch_is_answered_in_part_without_redis() {
     }
     let failed = remove_all(&replica, removals(["a", "b"])).await.unwrap();
     assert!(failed.results.iter().all(|result| result.error.is_some() && !result.removed));
-    proxy.welcome();
-    eventually("it is served again", async || {
+    proxy.accept_again();
+    eventually("the replica serves again", async || {
         set_all(&replica, sets([("a", "1"), ("b", "1")])).await.unwrap().results.iter().all(|one| one.error.is_none())
     })
     .await;
@@ -360,7 +360,7 @@ async fn a_shard_that_is_down_fails_its_items_only() {
         pb::BatchGetRequest { consistency, ..keys(names.iter().map(String::as_str)) }
     };
     assert_eq!(found(&replica, strong()).await.0, vec!["1"; 100]);
-    // The third primary's replica is the sixth node.
+    // The replica of the third primary is the sixth node.
     cluster.nodes[5].kill9();
     cluster.nodes[2].kill9();
     let mut parts = (0, 0);
@@ -400,7 +400,7 @@ async fn a_batch_buffers_few_values_for_a_slow_caller() {
         replica.set(name, &value).await;
     }
     let mut slow = replica.client.clone().batch_get(keys(names.iter().map(String::as_str))).await.unwrap().into_inner();
-    // What waits for it is no more than a slice: others are served.
+    // The batch buffers one slice only, so that other calls are served.
     replica.set("k", "1").await;
     assert!(replica.get("k").await.is("1"));
     let mut count = 0;
@@ -425,11 +425,11 @@ async fn a_batch_is_completed_when_its_caller_disconnects() {
     let mut client = replica.client.clone();
     let request = sets(names.iter().map(|name| (name.as_str(), "1")));
     let call = tokio::spawn(async move { client.batch_set(request).await });
-    eventually("it is under way", async || replica.stats().await.replica.unwrap().in_flight == 2).await;
+    eventually("the batch is in flight", async || replica.stats().await.replica.unwrap().in_flight == 2).await;
     call.abort();
     proxy.resume(Class::Commands, Direction::ToServer);
     let other = Replica::on(&redis, &[]).await;
-    eventually("all of it is there", async || {
+    eventually("all entries are stored", async || {
         found(&other, keys(names.iter().map(String::as_str))).await.0 == vec!["1"; 64]
     })
     .await;

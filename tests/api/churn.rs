@@ -17,7 +17,7 @@ use crate::harness::{
 const KEYS: usize = 200;
 const TASKS: usize = 16;
 
-/// One client: a share of the operations, from a seed.
+/// One client, which runs its share of the operations from a seed.
 async fn client(mut client: CacheServiceClient<Channel>, seed: u64, operations: usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut version = String::new();
@@ -48,18 +48,18 @@ async fn client(mut client: CacheServiceClient<Channel>, seed: u64, operations: 
     }
 }
 
-/// Both replicas answer for every key what Redis holds; memory a good part of it, as soon as it is
-/// proven.
-async fn agree(replicas: [&Replica; 2]) {
-    eventually("memory answers", async || answers_alike(replicas).await > KEYS / 4).await;
+/// Asserts that both replicas answer every key with the value in Redis. Once proven, memory answers
+/// a good part of them.
+async fn assert_agreement(replicas: [&Replica; 2]) {
+    eventually("memory answers", async || count_memory_answers(replicas).await > KEYS / 4).await;
 }
 
-/// How many answers memory gave, when all are what Redis holds.
-async fn answers_alike(replicas: [&Replica; 2]) -> usize {
+/// Returns how many answers came from memory. All of them must equal the value in Redis.
+async fn count_memory_answers(replicas: [&Replica; 2]) -> usize {
     let mut from_memory = 0;
     for n in 0..KEYS {
         let key = n.to_string();
-        let truth = replicas[0].strong(&key).await.unwrap();
+        let truth = replicas[0].get_strong(&key).await.unwrap();
         for replica in replicas {
             let answer = replica.get(&key).await;
             assert_eq!(answer.seen(), truth.seen(), "{key}: {answer:?}, but Redis holds {truth:?}");
@@ -71,7 +71,7 @@ async fn answers_alike(replicas: [&Replica; 2]) -> usize {
     from_memory
 }
 
-async fn storm(replicas: [&Replica; 2], operations: usize, fault: impl AsyncFn()) {
+async fn run_random_operations(replicas: [&Replica; 2], operations: usize, fault: impl AsyncFn()) {
     let mut clients = JoinSet::new();
     for task in 0..TASKS {
         clients.spawn(client(replicas[task % 2].client.clone(), task as u64, operations / TASKS));
@@ -86,14 +86,14 @@ async fn storm(replicas: [&Replica; 2], operations: usize, fault: impl AsyncFn()
     for replica in replicas {
         replica.wait_until_proven().await;
     }
-    agree(replicas).await;
+    assert_agreement(replicas).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_and_redis_agree_after_twenty_thousand_operations() {
     let redis = Redis::start().await;
     let (one, two) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
-    storm([&one, &two], 20_000, async || {}).await;
+    run_random_operations([&one, &two], 20_000, async || {}).await;
     for replica in [&one, &two] {
         let counts = replica.coherence().await;
         assert_eq!((counts.undecodable, counts.lagged), (0, 0));
@@ -106,9 +106,9 @@ async fn replicas_and_redis_agree_after_operations_with_cut_subscriptions() {
     let proxy = Proxy::to(redis.port()).await;
     let (one, two) = (Replica::on(&redis, SHORT_BOUND).await, Replica::connected_to(&proxy.url(), SHORT_BOUND).await);
     two.wait_until_proven().await;
-    storm([&one, &two], 6_000, async || proxy.reset(Class::Subscription)).await;
-    // A slow machine does not subscribe as often as it is cut off.
+    run_random_operations([&one, &two], 6_000, async || proxy.reset(Class::Subscription)).await;
+    // A slow machine subscribes less often than the proxy cuts the subscription.
     while two.coherence().await.disconnects <= 5 {
-        storm([&one, &two], 600, async || proxy.reset(Class::Subscription)).await;
+        run_random_operations([&one, &two], 600, async || proxy.reset(Class::Subscription)).await;
     }
 }

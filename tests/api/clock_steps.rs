@@ -27,19 +27,19 @@ async fn time_to_live(redis: &Redis, key: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_expires_on_time_although_redis_keeps_it() {
     let clock = WallClock::new();
-    let redis = Redis::in_environment(&clock.environment()).await;
+    let redis = Redis::with_environment(&clock.environment()).await;
     let settings = [SHORT_BOUND, &[("coherence.partitions", "1")]].concat();
     let (one, other) = (Replica::on(&redis, &settings).await, Replica::on(&redis, &settings).await);
     one.store(brief("before")).await.unwrap();
     let written = Instant::now();
     assert!(one.get("before").await.is("v"));
-    clock.stands(-3600);
-    eventually("redis keeps it", async || time_to_live(&redis, "before").await > 3_000_000).await;
-    // What is written after the step lives as long as it is said to.
+    clock.set_offset(-3600);
+    eventually("redis keeps the entry", async || time_to_live(&redis, "before").await > 3_000_000).await;
+    // An entry written after the step has its full time to live.
     for replica in [&one, &other] {
-        eventually("an entry of after the step lives", async || {
+        eventually("an entry set after the step lives", async || {
             one.store(brief("after")).await.unwrap();
-            replica.get("after").await.is("v") && replica.strong("after").await.unwrap().is("v")
+            replica.get("after").await.is("v") && replica.get_strong("after").await.unwrap().is("v")
         })
         .await;
     }
@@ -47,21 +47,22 @@ async fn an_entry_expires_on_time_although_redis_keeps_it() {
     assert!(time_to_live(&redis, "before").await > 3_000_000);
     for replica in [&one, &other] {
         assert_eq!(replica.get("before").await.miss(), Some(pb::MissReason::Absent));
-        assert_eq!(replica.strong("before").await.unwrap().miss(), Some(pb::MissReason::Absent));
+        assert_eq!(replica.get_strong("before").await.unwrap().miss(), Some(pb::MissReason::Absent));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_expires_although_the_clock_was_set_back() {
     let clock = WallClock::new();
-    let redis = Redis::in_environment(&clock.environment()).await;
+    let redis = Redis::with_environment(&clock.environment()).await;
     let replica = Replica::on(&redis, &[("coherence.partitions", "1")]).await;
     let lease = Some(pb::LeaseOptions { wait: pb::LeaseWait::None.into(), ..Default::default() });
     let wanting = pb::GetRequest { key: "k".into(), lease, ..Default::default() };
-    assert!(replica.ask(wanting.clone()).await.unwrap().lease.is_some());
-    let refused = replica.ask(wanting.clone()).await.unwrap();
+    assert!(replica.try_get(wanting.clone()).await.unwrap().lease.is_some());
+    let refused = replica.try_get(wanting.clone()).await.unwrap();
     assert!(refused.lease.is_none(), "{refused:?}");
-    clock.stands(-3600);
+    clock.set_offset(-3600);
     let other = Replica::on(&redis, &[("coherence.partitions", "1")]).await;
-    eventually("another gets it", async || other.ask(wanting.clone()).await.unwrap().lease.is_some()).await;
+    eventually("another caller gets the lease", async || other.try_get(wanting.clone()).await.unwrap().lease.is_some())
+        .await;
 }

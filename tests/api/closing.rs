@@ -13,10 +13,10 @@ use twintier::pb;
 
 use crate::harness::{Answer as _, Replica, WAIT_TIMEOUT, Wire, eventually, within};
 
-/// Bytes of the value: several times a window, so that the end of an answer waits in the buffers of
-/// both systems.
+/// Bytes of the value. Several windows, so that the end of an answer waits in the socket buffers of
+/// both sides.
 const SIZE: usize = 400_000;
-/// Bytes a second that a slow client reads.
+/// Bytes per second that a slow client reads.
 const RATE: u32 = 400_000;
 
 async fn replica(settings: &[(&str, &str)]) -> Replica {
@@ -30,21 +30,21 @@ fn get() -> pb::GetRequest {
     pb::GetRequest { key: "k".into(), ..Default::default() }
 }
 
-/// Whether the client itself refused the call: it had not sent it when it learned that the
-/// connection ends.
+/// True if the client refused the call itself: it learned of the end of the connection before it
+/// sent the call.
 fn is_unsent(refusal: &Status) -> bool {
     let words = format!("{refusal:?}");
     ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled", "not ready"].iter().any(|unsent| words.contains(unsent))
 }
 
-/// Calls one after the other until the connection is closed. Every answer must be whole. Counts
-/// those that began.
+/// Calls in sequence until the connection is closed. Every answer must be complete. Counts the
+/// started calls.
 async fn read_until_the_end(wire: Wire, began: Arc<AtomicUsize>) {
     while wire.is_open() {
         began.fetch_add(1, Ordering::Relaxed);
         match wire.client().get(get()).await {
             Ok(answer) => assert!(answer.into_inner().is(&"v".repeat(SIZE))),
-            Err(refusal) => assert!(is_unsent(&refusal), "an answer was cut: {refusal:?}"),
+            Err(refusal) => assert!(is_unsent(&refusal), "an answer was truncated: {refusal:?}"),
         }
     }
 }
@@ -69,7 +69,7 @@ async fn a_slow_reader_gets_whole_answers_when_the_replica_stops() {
     for _ in 0..4 {
         readers.spawn(read_until_the_end(Wire::slow(replica.address, RATE).await, began.clone()));
     }
-    eventually("each has an answer under way", async || began.load(Ordering::Relaxed) >= 4).await;
+    eventually("each connection has an answer in flight", async || began.load(Ordering::Relaxed) >= 4).await;
     assert!(replica.stop().await);
     readers.join_all().await;
 }
@@ -87,7 +87,7 @@ const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 const PROTOCOL_ERROR: u32 = 1;
 
-/// A frame of HTTP/2.
+/// An HTTP/2 frame.
 #[derive(Debug)]
 struct Frame {
     kind: u8,
@@ -96,7 +96,7 @@ struct Frame {
 }
 
 impl Frame {
-    /// The error code, of a GOAWAY.
+    /// Error code of a GOAWAY.
     fn code(&self) -> u32 {
         u32::from_be_bytes(self.payload[4..8].try_into().unwrap())
     }
@@ -108,15 +108,15 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The preface and SETTINGS of a client.
-fn hello(settings: &[u8]) -> Vec<u8> {
+fn preface_and_settings(settings: &[u8]) -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()
 }
 
-/// The setting of a window without limit for each stream. That of the connection is 65,535 bytes.
-const WIDE: &[u8] = &[0, 4, 0x7f, 0xff, 0xff, 0xff];
+/// SETTINGS with the largest window for each stream. The window of the connection is 65,535 bytes.
+const WIDE_WINDOW: &[u8] = &[0, 4, 0x7f, 0xff, 0xff, 0xff];
 
-/// A connection whose receive buffer is small: what is not read stays with the server's kernel.
-async fn narrow(address: SocketAddr) -> TcpStream {
+/// Opens a connection with a small receive buffer: unread bytes stay in the server's kernel.
+async fn connect_with_small_buffer(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(address).await.unwrap()
@@ -125,7 +125,7 @@ async fn narrow(address: SocketAddr) -> TcpStream {
 /// A Get on stream 1.
 fn raw_get() -> Vec<u8> {
     let literal = |name: u8, value: &[u8]| [&[name, u8::try_from(value.len()).unwrap()], value].concat();
-    // By the static table of HPACK: POST, http, a path, a content type.
+    // Indexes of HPACK's static table: POST, http, a path, a content type.
     let path = literal(0x44, b"/twintier.v1.CacheService/Get");
     let headers = [&[0x83, 0x86][..], &path, &literal(0x5f, b"application/grpc")].concat();
     let message = get().encode_to_vec();
@@ -134,7 +134,7 @@ fn raw_get() -> Vec<u8> {
     [frame(HEADERS, END_HEADERS, 1, &headers), frame(DATA, END_STREAM, 1, &body)].concat()
 }
 
-/// The next frame, or `None` at the orderly end of the connection. A reset fails the test.
+/// The next frame. `None` at the orderly end of the connection; a reset fails the test.
 async fn next_frame(stream: &mut TcpStream) -> Option<Frame> {
     let mut head = [0; 9];
     let first = within(WAIT_TIMEOUT, stream.read(&mut head)).await.expect("no reset");
@@ -156,12 +156,12 @@ async fn frames_until_the_end(stream: &mut TcpStream) -> Vec<Frame> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_reason_of_an_error_reaches_a_peer_that_goes_on_sending() {
+async fn a_protocol_error_reaches_a_peer_that_keeps_sending() {
     let replica = replica(&[]).await;
-    let mut stream = narrow(replica.address).await;
-    stream.write_all(&[hello(WIDE), raw_get()].concat()).await.unwrap();
-    eventually("its answer is under way", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
-    // DATA belongs to a stream, and much follows.
+    let mut stream = connect_with_small_buffer(replica.address).await;
+    stream.write_all(&[preface_and_settings(WIDE_WINDOW), raw_get()].concat()).await.unwrap();
+    eventually("the answer is in flight", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
+    // DATA on stream 0 is an error. More bytes follow it.
     stream.write_all(&[frame(DATA, 0, 0, b"x"), vec![0xff; 64 * 1024]].concat()).await.unwrap();
     let frames = frames_until_the_end(&mut stream).await;
     let last = frames.last().expect("frames");
@@ -172,8 +172,8 @@ async fn the_reason_of_an_error_reaches_a_peer_that_goes_on_sending() {
 async fn a_peer_that_does_not_read_gets_goaway_and_an_orderly_close() {
     let replica = replica(&[("server.max_deadline", "200ms")]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
-    // A window of no bytes for answers.
-    stream.write_all(&[hello(&[0, 4, 0, 0, 0, 0]), raw_get()].concat()).await.unwrap();
+    // A window of zero bytes for answers.
+    stream.write_all(&[preface_and_settings(&[0, 4, 0, 0, 0, 0]), raw_get()].concat()).await.unwrap();
     let frames = frames_until_the_end(&mut stream).await;
     let kinds: Vec<_> = frames.iter().map(|frame| frame.kind).collect();
     assert!(kinds.contains(&HEADERS) && !kinds.contains(&DATA), "{frames:?}");
@@ -184,26 +184,25 @@ async fn a_peer_that_does_not_read_gets_goaway_and_an_orderly_close() {
 async fn a_peer_that_does_not_close_delays_a_stop_until_the_limit() {
     let replica = Replica::start(&[("drain.timeout", "2s")]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
-    stream.write_all(&hello(&[])).await.unwrap();
-    eventually("it is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
+    stream.write_all(&preface_and_settings(&[])).await.unwrap();
+    eventually("the connection is counted", async || replica.stats().await.replica.unwrap().connections == 2).await;
     let stopping = tokio::spawn(replica.stop());
-    // It answers every PING, as a graceful end needs it, and reads to the end. Only then it does
-    // nothing more.
+    // The peer answers each PING of the graceful shutdown and reads to the end, but does not close.
     while let Some(received) = next_frame(&mut stream).await {
         if received.kind == PING && received.flags & ACK == 0 {
             stream.write_all(&frame(PING, ACK, 0, &received.payload)).await.unwrap();
         }
     }
-    assert!(!within(WAIT_TIMEOUT, stopping).await.unwrap(), "the connection was not waited for");
+    assert!(!within(WAIT_TIMEOUT, stopping).await.unwrap(), "the shutdown did not wait for the connection");
     drop(stream);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_does_not_read_delays_a_stop_until_the_limit() {
     let replica = replica(&[("drain.timeout", "2s")]).await;
-    let mut stream = narrow(replica.address).await;
-    stream.write_all(&[hello(WIDE), raw_get()].concat()).await.unwrap();
-    eventually("its answer is under way", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
+    let mut stream = connect_with_small_buffer(replica.address).await;
+    stream.write_all(&[preface_and_settings(WIDE_WINDOW), raw_get()].concat()).await.unwrap();
+    eventually("the answer is in flight", async || stream.peek(&mut [0; 1024]).await.unwrap() == 1024).await;
     assert!(!within(WAIT_TIMEOUT, replica.stop()).await);
     drop(stream);
 }
@@ -215,22 +214,21 @@ async fn a_connection_beyond_the_limit_ends_in_order_before_anything_is_sent() {
     replica.set("k", "v").await;
     for _ in 0..8 {
         let mut stream = TcpStream::connect(replica.address).await.unwrap();
-        let _ = stream.write_all(&[hello(&[]), vec![0; 64 * 1024]].concat()).await;
+        let _ = stream.write_all(&[preface_and_settings(&[]), vec![0; 64 * 1024]].concat()).await;
         assert!(frames_until_the_end(&mut stream).await.is_empty());
     }
     assert!(replica.get("k").await.is("v"));
 }
 
-/// A queue for connections that the process has not accepted yet is what a burst of callers needs,
-/// as after the end of another replica.
+/// Covers the burst of callers after the end of another replica: the accept queue must hold them.
 #[tokio::test]
 async fn hundreds_of_connections_at_once_are_completed_before_they_are_accepted() {
     let settings = [("admin.enabled", "true"), ("admin.listen", "127.0.0.1:0")];
     let replica = Replica::start(&settings).await;
     let limit: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
     for address in [replica.address, replica.admin_address()] {
-        // This thread is the only one of the runtime: nothing is accepted meanwhile. Without room
-        // the kernel ignores an attempt.
+        // The runtime has this thread only, so nothing is accepted meanwhile. The kernel ignores a
+        // connection attempt when the queue is full.
         let mut connected = Vec::new();
         for n in 0..limit.min(400) {
             let stream = std::net::TcpStream::connect_timeout(&address, WAIT_TIMEOUT);

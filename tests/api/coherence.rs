@@ -13,7 +13,7 @@ use crate::harness::{
     Seen, WAIT_TIMEOUT, always_until, eventually, set_request, within,
 };
 
-/// A replica that writes, and one that reaches Redis through a proxy.
+/// A replica that writes, and one behind a proxy to Redis.
 async fn pair() -> (Redis, Proxy, Replica, Replica) {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
@@ -23,16 +23,19 @@ async fn pair() -> (Redis, Proxy, Replica, Replica) {
     (redis, proxy, writer, reader)
 }
 
-/// From Δ after `acknowledged` on, `reader` does not answer `old`. Until then it may, but it never
-/// fails.
-async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
+/// Asserts that `reader` stops answering `old` by Δ after `acknowledged`. No Get fails.
+async fn assert_stops_answering(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
     let mut last = None;
     always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let answer = reader.get(key).await;
         if answer.is(old) && answer.stale().is_none() {
-            assert!(asked <= acknowledged + MAX_STALENESS, "{:?} after the write: {answer:?}", asked - acknowledged);
-            last = Some(asked - acknowledged);
+            assert!(
+                requested_at <= acknowledged + MAX_STALENESS,
+                "{:?} after the write: {answer:?}",
+                requested_at - acknowledged
+            );
+            last = Some(requested_at - acknowledged);
         }
     })
     .await;
@@ -86,18 +89,18 @@ async fn a_write_becomes_visible_on_the_other_replicas() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_lags_a_steady_writer_by_more_than_the_bound() {
     let (_redis, _proxy, writer, reader) = pair().await;
-    never_lags(writer, reader, async || {}).await;
+    assert_bounded_lag(writer, reader, async || {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_stays_within_the_bound_while_its_subscription_is_cut_repeatedly() {
     let (_redis, proxy, writer, reader) = pair().await;
-    never_lags(writer, reader, async || proxy.reset(Class::Subscription)).await;
+    assert_bounded_lag(writer, reader, async || proxy.reset(Class::Subscription)).await;
 }
 
-/// Writes rising numbers at one replica and reads them at the other for some Δ, with `fault` every
-/// 100 ms.
-async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
+/// Writes rising numbers at one replica and reads them at the other for several Δ, with `fault`
+/// every 100 ms.
+async fn assert_bounded_lag(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
     let done = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(std::sync::Mutex::new(vec![Instant::now()]));
     writer.set("k", "0").await;
@@ -117,20 +120,20 @@ async fn never_lags(writer: Replica, reader: Replica, fault: impl AsyncFn()) {
     let mut next_fault = Instant::now();
     let mut reads = 0;
     let (end, writes) = (Instant::now() + 4 * MAX_STALENESS, || acknowledged.lock().unwrap().len());
-    // As long as it takes to see enough, however slow the machine is.
+    // A slow machine runs longer, until it has enough reads and writes.
     while Instant::now() < end || reads <= 50 || writes() <= 50 {
         if Instant::now() > next_fault {
             next_fault += Duration::from_millis(100);
             fault().await;
         }
         for _ in 0..10 {
-            let asked = Instant::now();
+            let requested_at = Instant::now();
             let answer = reader.get("k").await;
             let Seen::Value(value) = answer.seen() else { panic!("{answer:?}") };
             let value: usize = value.parse().unwrap();
-            // The write after the one seen must not have been acknowledged longer than Δ before the
-            // question.
-            let overdue = acknowledged.lock().unwrap().get(value + 1).map(|moment| asked.duration_since(*moment));
+            // At the start of the read, the next write must have been acknowledged for at most Δ.
+            let overdue =
+                acknowledged.lock().unwrap().get(value + 1).map(|moment| requested_at.duration_since(*moment));
             assert!(overdue.is_none_or(|lag| lag <= MAX_STALENESS), "{value} lags by {overdue:?}: {answer:?}");
             reads += 1;
         }
@@ -147,7 +150,7 @@ async fn a_replica_with_a_deaf_subscription_stops_answering_the_old_value() {
     reader.wait_until_cached("k", "old").await;
     proxy.stall(Class::Subscription, Direction::ToClient);
     writer.set("k", "new").await;
-    forgets(&reader, "k", "old", Instant::now()).await;
+    assert_stops_answering(&reader, "k", "old", Instant::now()).await;
     eventually("Redis is degraded", async || reader.redis().await.state() == pb::RedisState::Degraded).await;
     assert!(!reader.redis().await.reason.is_empty());
     assert!(reader.get("k").await.is("new"));
@@ -164,7 +167,7 @@ async fn a_replica_without_echoes_stops_answering_the_old_value() {
     proxy.stall(Class::Subscription, Direction::ToServer);
     eventually("no partition is proven", async || reader.coherence().await.partitions_proven == 0).await;
     writer.set("k", "new").await;
-    forgets(&reader, "k", "old", Instant::now()).await;
+    assert_stops_answering(&reader, "k", "old", Instant::now()).await;
     proxy.resume(Class::Subscription, Direction::ToServer);
     reader.wait_until_proven().await;
     reader.wait_until_cached("k", "new").await;
@@ -179,7 +182,7 @@ async fn lost_bytes_on_the_subscription_never_leave_an_old_value() {
     writer.set("k", "new").await;
     let acknowledged = Instant::now();
     proxy.resume(Class::Subscription, Direction::ToClient);
-    forgets(&reader, "k", "old", acknowledged).await;
+    assert_stops_answering(&reader, "k", "old", acknowledged).await;
     eventually("memory is proven and holds the new value", async || {
         let answer = reader.get("k").await;
         answer.is("new") && answer.tier() == pb::Tier::L1
@@ -198,10 +201,10 @@ async fn a_subscription_that_is_cut_and_healed_leaves_no_old_value() {
         let new = n.to_string();
         writer.set("k", &new).await;
         let acknowledged = Instant::now();
-        eventually("the new value is held", async || {
-            let asked = Instant::now();
+        eventually("memory holds the new value", async || {
+            let requested_at = Instant::now();
             let answer = reader.get("k").await;
-            assert!(!answer.is(&old) || asked <= acknowledged + MAX_STALENESS, "{n}: {answer:?}");
+            assert!(!answer.is(&old) || requested_at <= acknowledged + MAX_STALENESS, "{n}: {answer:?}");
             answer.is(&new) && answer.tier() == pb::Tier::L1
         })
         .await;
@@ -219,7 +222,10 @@ async fn the_old_value_is_gone_everywhere_after_a_flush_of_redis() {
     }
     fleet.redis.cli(&["FLUSHALL"]).await;
     let flushed = Instant::now();
-    tokio::join!(forgets(&fleet[0], "k", "old", flushed), forgets(&fleet[1], "k", "old", flushed));
+    tokio::join!(
+        assert_stops_answering(&fleet[0], "k", "old", flushed),
+        assert_stops_answering(&fleet[1], "k", "old", flushed)
+    );
     fleet[1].set("k", "new").await;
     for replica in &fleet.replicas {
         replica.wait_until_proven().await;
@@ -239,9 +245,9 @@ async fn a_write_right_after_a_flush_is_seen_everywhere() {
         let acknowledged = Instant::now();
         assert!(fleet[0].get("k").await.is(&new));
         eventually("the new value is seen", async || {
-            let asked = Instant::now();
+            let requested_at = Instant::now();
             let answer = fleet[1].get("k").await;
-            assert!(!answer.is(&old) || asked <= acknowledged + MAX_STALENESS, "{answer:?}");
+            assert!(!answer.is(&old) || requested_at <= acknowledged + MAX_STALENESS, "{answer:?}");
             answer.is(&new)
         })
         .await;
@@ -258,15 +264,15 @@ async fn a_redis_that_comes_back_empty_resurrects_nothing() {
     fleet.redis.kill9();
     fleet.redis.restart().await;
     for replica in &fleet.replicas {
-        eventually("a write is taken again", async || replica.store(set_request("0", "new")).await.is_ok()).await;
+        eventually("a write is accepted again", async || replica.store(set_request("0", "new")).await.is_ok()).await;
     }
     let back = Instant::now();
     always_until(back + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
         for replica in &fleet.replicas {
             for n in 1..50 {
-                let asked = Instant::now();
+                let requested_at = Instant::now();
                 let answer = replica.get(&n.to_string()).await;
-                assert!(!answer.is("old") || asked <= back + MAX_STALENESS, "{answer:?}");
+                assert!(!answer.is("old") || requested_at <= back + MAX_STALENESS, "{answer:?}");
             }
         }
     })
@@ -292,17 +298,16 @@ async fn a_redis_that_comes_back_from_an_old_snapshot_resurrects_nothing() {
     redis.kill9();
     redis.restart().await;
     replica.wait_until_proven().await;
-    // Neither the value that was overwritten nor the one that was invalidated comes back from the
-    // dead.
-    eventually("a write is taken again", async || replica.store(set_request("other", "v")).await.is_ok()).await;
+    // Neither the overwritten value nor the invalidated one comes back.
+    eventually("a write is accepted again", async || replica.store(set_request("other", "v")).await.is_ok()).await;
     for key in ["k", "gone"] {
-        let answer = replica.strong(key).await.unwrap();
+        let answer = replica.get_strong(key).await.unwrap();
         assert!(!answer.is("snapshot"), "{answer:?}");
-        eventually("it is gone", async || replica.get(key).await.miss().is_some()).await;
+        eventually("the entry is gone", async || replica.get(key).await.miss().is_some()).await;
     }
 }
 
-/// The channel of a partition.
+/// Channel of a partition.
 fn channel(partition: u16) -> String {
     format!("twintier:{{{partition}}}:b")
 }
@@ -316,10 +321,11 @@ async fn garbage_on_the_bus_is_counted_and_heals() {
     let long = vec![0xffu8; 100_000];
     let head = [1u8, 1, 0, 3];
     for garbage in [&b""[..], b"garbage", &[0; 64], &[1; 64], &head, &long] {
-        let heard = fleet.redis.cli(&[b"PUBLISH", channel(3).as_bytes(), garbage]).await.number();
-        assert_eq!(heard, 2);
+        let receivers = fleet.redis.cli(&[b"PUBLISH", channel(3).as_bytes(), garbage]).await.number();
+        assert_eq!(receivers, 2);
     }
-    eventually("it is counted", async || fleet[1].coherence().await.undecodable >= before.undecodable + 6).await;
+    eventually("the message is counted", async || fleet[1].coherence().await.undecodable >= before.undecodable + 6)
+        .await;
     assert!(fleet[1].coherence().await.bumps > before.bumps);
     for replica in &fleet.replicas {
         replica.wait_until_proven().await;
@@ -329,7 +335,7 @@ async fn garbage_on_the_bus_is_counted_and_heals() {
     fleet[1].wait_until_visible("k", "new").await;
 }
 
-/// A message as a replica would publish it: that `key` of the default namespace changed.
+/// A message that a replica would publish after a change of `key` in the default namespace.
 fn message(partition: u16, epoch: u64, sequence: u64, key: &str) -> Vec<u8> {
     let mut bytes = vec![1, 1];
     bytes.extend(partition.to_be_bytes());
@@ -349,7 +355,7 @@ async fn a_message_out_of_sequence_makes_the_partition_unproven() {
     fleet[0].set("k", "v").await;
     let field = async |name| fleet.redis.cli(&["HGET", "twintier:{0}:c", name]).await.text().parse::<u64>().unwrap();
     let (epoch, sequence) = (field("e").await, field("s").await);
-    // Too far ahead; repeated; of an earlier life; of a later one.
+    // Too far ahead; repeated; of an earlier epoch; of a later epoch.
     for (epoch, sequence) in [(epoch, sequence + 5), (epoch, 1), (epoch - 1, sequence + 1), (epoch + 1, 1)] {
         for replica in &fleet.replicas {
             replica.wait_until_proven().await;
@@ -363,7 +369,7 @@ async fn a_message_out_of_sequence_makes_the_partition_unproven() {
     }
     for replica in &fleet.replicas {
         replica.wait_until_cached("k", "v").await;
-        assert!(replica.strong("k").await.unwrap().is("v"));
+        assert!(replica.get_strong("k").await.unwrap().is("v"));
     }
     fleet[0].set("k", "new").await;
     fleet[1].wait_until_visible("k", "new").await;
@@ -377,10 +383,10 @@ async fn memory_answers_no_old_value_beyond_the_bound_when_redis_freezes() {
     reader.wait_until_cached("k", "old").await;
     redis.freeze();
     let frozen = Instant::now();
-    eventually("memory is not answered as fresh any more", async || {
-        let asked = Instant::now();
+    eventually("memory no longer answers as fresh", async || {
+        let requested_at = Instant::now();
         let answer = reader.get("k").await;
-        assert!(!answer.is("old") || asked <= frozen + MAX_STALENESS, "{answer:?}");
+        assert!(!answer.is("old") || requested_at <= frozen + MAX_STALENESS, "{answer:?}");
         answer.miss() == Some(pb::MissReason::Unavailable)
     })
     .await;
@@ -390,17 +396,17 @@ async fn memory_answers_no_old_value_beyond_the_bound_when_redis_freezes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_deployments_under_their_own_prefixes_do_not_hear_of_each_other() {
+async fn deployments_with_different_prefixes_receive_separate_messages() {
     let redis = Redis::start().await;
     let one = Replica::on(&redis, &[("redis.prefix", "one")]).await;
-    // Not even the number of partitions has to be the same.
+    // The numbers of partitions may differ.
     let two = Replica::on(&redis, &[("redis.prefix", "two"), ("coherence.partitions", "8")]).await;
     one.set("k", "1").await;
     two.set("k", "2").await;
     one.remove(crate::harness::whole_namespace("")).await.unwrap();
     assert!(one.get("k").await.miss().is_some());
     assert!(two.get("k").await.is("2"));
-    assert!(two.strong("k").await.unwrap().is("2"));
+    assert!(two.get_strong("k").await.unwrap().is("2"));
     assert_eq!(one.coherence().await.messages_applied, 65);
     eventually("its own message is applied", async || two.coherence().await.messages_applied == 1).await;
 }
@@ -421,6 +427,6 @@ async fn an_entry_damaged_in_redis_is_a_miss() {
     assert_eq!(replica.get("k").await.miss(), Some(pb::MissReason::Absent));
     assert!(replica.redis().await.undecodable >= 4);
     replica.set("k", "v").await;
-    assert!(replica.strong("k").await.unwrap().is("v"));
+    assert!(replica.get_strong("k").await.unwrap().is("v"));
     within(WAIT_TIMEOUT, replica.wait_until_cached("k", "v")).await;
 }

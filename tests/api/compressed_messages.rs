@@ -29,7 +29,7 @@ async fn compressed_requests_of_every_service_are_accepted() {
         let mut client = replica.client.clone().send_compressed(encoding).accept_compressed(encoding);
         client.set(set_request(name, &value)).await.unwrap();
         let answer = client.get(get(name)).await.unwrap();
-        // What a caller accepts is not what configuration asks for.
+        // A response is compressed only if the configuration allows it.
         assert!(answer.metadata().get("grpc-encoding").is_none());
         assert!(answer.into_inner().is(&value));
         let many = pb::BatchGetRequest { keys: vec![name.into()], ..Default::default() };
@@ -61,7 +61,7 @@ async fn responses_are_compressed_if_configuration_and_caller_allow_it() {
 async fn a_request_that_decompresses_beyond_the_limit_is_refused() {
     let replica = Replica::start(&[]).await;
     replica.set("k", "v").await;
-    // 64 MiB, of which about 64 KiB are sent.
+    // 64 MiB, which compress to about 64 KiB.
     let bomb = "\0".repeat(64 << 20);
     for (encoding, name) in ENCODINGS {
         let mut client = replica.client.clone().send_compressed(encoding);
@@ -72,7 +72,7 @@ async fn a_request_that_decompresses_beyond_the_limit_is_refused() {
     }
 }
 
-/// Sends a frame that says it is compressed.
+/// Sends a message whose frame is marked as compressed.
 async fn send(wire: &mut Wire, encoding: Option<&str>, message: &[u8]) -> HeaderMap {
     send_to(wire, "/twintier.v1.CacheService/Get", encoding, message).await
 }
@@ -105,7 +105,7 @@ async fn a_request_that_does_not_decompress_is_a_client_error() {
     }
     let headers = send(&mut wire, Some("br"), b"garbage").await;
     assert_eq!(Status::from_header_map(&headers).unwrap().code(), Code::Unimplemented);
-    // So that its caller knows what to use instead.
+    // The header names the encodings that the caller can use instead.
     assert_eq!(headers["grpc-accept-encoding"], "gzip,zstd,identity");
 }
 
@@ -114,7 +114,7 @@ async fn a_request_that_decodes_beyond_the_limit_is_refused_before_decoding() {
     use std::io::Write as _;
     let replica = Replica::start(&[]).await;
     let mut wire = Wire::connect(replica.address).await;
-    // A million empty keys in 2 MB: some kilobytes on the wire, tens of megabytes once decoded.
+    // A million empty keys in 2 MB: a few kilobytes compressed, tens of megabytes decoded.
     let keys = [0x12, 0].repeat(1_000_000);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(&keys).unwrap();
@@ -122,6 +122,6 @@ async fn a_request_that_decodes_beyond_the_limit_is_refused_before_decoding() {
     for (encoding, message) in packed {
         let headers = send_to(&mut wire, "/twintier.v1.CacheService/BatchGet", Some(encoding), &message).await;
         let refusal = Status::from_header_map(&headers).unwrap();
-        refusal.names(&[("keys", "at most 1000")]);
+        refusal.assert_violations(&[("keys", "at most 1000")]);
     }
 }

@@ -29,7 +29,7 @@ async fn stored(redis: &Redis, namespace: &str) -> (String, i64) {
 async fn values_are_compressed_in_redis_and_unchanged_for_callers() {
     let redis = Redis::start().await;
     let (writer, reader) = (Replica::on(&redis, &NAMESPACES).await, Replica::on(&redis, &NAMESPACES).await);
-    // Above and below what is done beside the tasks that answer.
+    // One size is compressed on the worker thread, the other on the compression pool.
     for size in [10_000, 2 << 20] {
         for namespace in ["zstd", "lz4", "default"] {
             writer.set_in(namespace, "k", &text(size)).await;
@@ -55,7 +55,7 @@ async fn an_incompressible_value_is_stored_uncompressed() {
     let content = Some(pb::set_request::Content::Value(noise.clone().into()));
     let request = pb::SetRequest { namespace: "lz4".into(), key: "k".into(), content, ..Default::default() };
     replica.store(request).await.unwrap();
-    assert!(stored(&redis, "lz4").await.1 < 10_000 + 100, "it never grows");
+    assert!(stored(&redis, "lz4").await.1 < 10_000 + 100, "a value never grows");
     let Some(pb::get_response::Result::Hit(hit)) = replica.get_from("lz4", "k").await.result else { panic!("a hit") };
     assert_eq!(hit.value, noise);
 }
@@ -81,8 +81,8 @@ async fn a_value_that_cannot_be_decompressed_is_a_miss() {
     replica.set_in("zstd", "k", &text(100_000)).await;
     assert!(replica.get_from("zstd", "k").await.is(&text(100_000)));
     let (name, _) = stored(&redis, "zstd").await;
-    // It says that it is larger than any value may be, then that it is larger than it is, then it
-    // is damaged.
+    // The stored size is made larger than any value may be; then larger than the value; then the
+    // data is damaged.
     for (count, (at, bytes)) in [(80, &[255u8; 4][..]), (80, &[0, 1, 134, 161]), (95, &[0; 20])].into_iter().enumerate()
     {
         let args = [b"SETRANGE".as_slice(), name.as_bytes(), at.to_string().as_bytes(), bytes].map(<[u8]>::to_vec);
@@ -91,5 +91,5 @@ async fn a_value_that_cannot_be_decompressed_is_a_miss() {
         assert_eq!(replica.redis().await.undecodable, count as u64 + 1);
     }
     replica.set_in("zstd", "k", "mended").await;
-    eventually("it is mended", async || replica.get_from("zstd", "k").await.is("mended")).await;
+    eventually("the entry is filled again", async || replica.get_from("zstd", "k").await.is("mended")).await;
 }

@@ -15,7 +15,7 @@ in_both_modes! {
     an_entry_counts_as_absent_after_a_namespace_invalidation,
     one_of_many_concurrent_sets_if_absent_wins,
     one_of_many_concurrent_sets_if_version_wins,
-    a_version_that_no_response_gave_is_refused,
+    a_forged_version_is_refused,
     an_older_version_of_the_source_is_refused,
     a_repeated_request_is_answered_as_the_first_time,
     a_lease_that_was_not_granted_is_void,
@@ -71,11 +71,11 @@ async fn if_version_stores_only_over_that_version(mode: Mode) {
     assert_eq!(late.outcome(), SetOutcome::VersionMismatch);
     assert_eq!(late.version, second.version);
     assert!(replica.get("k").await.is("2"));
-    assert!(replica.strong("k").await.unwrap().is("2"));
+    assert!(replica.get_strong("k").await.unwrap().is("2"));
     let elsewhere = replica.store(if_version("other", "1", &first.version)).await.unwrap();
     assert_eq!(elsewhere.outcome(), SetOutcome::VersionMismatch);
     assert_eq!(elsewhere.version, "");
-    // The version that a Get shows is the one to name.
+    // The version of a Get is valid in a condition.
     let shown = replica.get("k").await.entry().unwrap().version.clone();
     assert_eq!(replica.store(if_version("k", "3", &shown)).await.unwrap().outcome(), SetOutcome::Stored);
 }
@@ -102,7 +102,7 @@ async fn an_entry_counts_as_absent_after_a_namespace_invalidation(mode: Mode) {
     assert!(replica.get("k").await.is("2"));
 }
 
-/// How many of `requests`, sent at once over the replicas in turn, were stored.
+/// Sends `requests` concurrently, over the replicas in turn. Returns the responses.
 async fn race(replicas: &[Replica], requests: Vec<pb::SetRequest>) -> Vec<pb::SetResponse> {
     let mut racing = JoinSet::new();
     for (index, request) in requests.into_iter().enumerate() {
@@ -114,7 +114,7 @@ async fn race(replicas: &[Replica], requests: Vec<pb::SetRequest>) -> Vec<pb::Se
 
 async fn contenders(mode: &Mode) -> Vec<Replica> {
     let mut replicas = vec![mode.replica(&[]).await];
-    if !mode.is_alone() {
+    if !mode.is_standalone() {
         replicas.push(mode.replica(&[]).await);
     }
     replicas
@@ -148,16 +148,16 @@ async fn one_of_many_concurrent_sets_if_version_wins(mode: Mode) {
     }
 }
 
-async fn a_version_that_no_response_gave_is_refused(mode: Mode) {
+async fn a_forged_version_is_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     for bad in ["", "x", "1", "1-", "01-1", "-1-1", "99999999999999999999-1", "1-1 "] {
         let refusal = replica.store(if_version("k", "v", bad)).await.unwrap_err();
-        refusal.names(&[("if_version", "version")]);
+        refusal.assert_violations(&[("if_version", "version")]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_condition_is_judged_by_redis_and_not_by_the_replicas_memory() {
+async fn a_condition_is_checked_in_redis_and_not_in_memory() {
     let fleet = Fleet::start(2, &[]).await;
     let first = fleet[0].set("k", "1").await;
     fleet[1].wait_until_cached("k", "1").await;
@@ -165,7 +165,7 @@ async fn a_condition_is_judged_by_redis_and_not_by_the_replicas_memory() {
     let refused = fleet[1].store(if_version("k", "3", &first.version)).await.unwrap();
     assert_eq!(refused.outcome(), SetOutcome::VersionMismatch);
     assert_eq!(refused.version, second.version);
-    // The token of a refusal has seen what made it fail.
+    // The token of a refusal covers the change that caused it.
     assert!(fleet[1].get_with("k", &[&refused.token]).await.is("2"));
 }
 
@@ -198,7 +198,7 @@ async fn a_repeated_request_is_answered_as_the_first_time(mode: Mode) {
     let late = replica.store(request("a", if_absent("k", "1"))).await.unwrap();
     assert_eq!((late.outcome(), &late.version), (SetOutcome::Stored, &first.version));
     assert!(replica.get("k").await.is("2"), "the repetition changes nothing");
-    assert!(replica.strong("k").await.unwrap().is("2"));
+    assert!(replica.get_strong("k").await.unwrap().is("2"));
     assert_eq!(replica.store(request("b", if_absent("k", "3"))).await.unwrap().outcome(), SetOutcome::AlreadyPresent);
     replica.invalidate("k").await;
     assert_eq!(replica.store(request("b", if_absent("k", "3"))).await.unwrap().outcome(), SetOutcome::AlreadyPresent);
@@ -211,7 +211,7 @@ async fn a_lease_that_was_not_granted_is_void(mode: Mode) {
         |lease: &str| pb::SetRequest { condition: Some(Condition::Lease(lease.into())), ..set_request("k", "v") };
     let void = replica.store(with(&"0f".repeat(16))).await.unwrap();
     assert_eq!((void.outcome(), void.version.as_str()), (SetOutcome::LeaseVoid, ""));
-    replica.store(with("mine")).await.unwrap_err().names(&[("lease", "a lease id from a response")]);
+    replica.store(with("mine")).await.unwrap_err().assert_violations(&[("lease", "a lease id from a response")]);
     assert!(replica.get("k").await.miss().is_some());
 }
 
@@ -222,11 +222,11 @@ async fn a_get_shows_the_metadata_of_the_set(mode: Mode) {
     let mut request = pb::GetRequest { key: "k".into(), ..Default::default() };
     for consistency in [pb::Consistency::Bounded, pb::Consistency::Strong] {
         request = pb::GetRequest { consistency: consistency.into(), metadata_only: false, ..request };
-        let answer = replica.ask(request.clone()).await.unwrap();
+        let answer = replica.try_get(request.clone()).await.unwrap();
         assert_eq!(answer.entry().unwrap().source_version, Some(u64::MAX));
         assert!(answer.entry().unwrap().tags.is_empty());
         request.metadata_only = true;
-        let answer = replica.ask(request.clone()).await.unwrap();
+        let answer = replica.try_get(request.clone()).await.unwrap();
         assert_eq!(answer.entry().unwrap().tags, ["user:42", "goals"]);
     }
 }
@@ -238,9 +238,11 @@ async fn tags_and_request_ids_beyond_their_limits_are_refused(mode: Mode) {
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         ..set_request("k", "v")
     };
-    refused(tagged(&["a", "b", "c"])).await.names(&[("tags", "at most 2 tags; was 3 tags")]);
-    refused(tagged(&["", "abcdef"])).await.names(&[("tags[0]", "not be empty"), ("tags[1]", "at most 5 bytes")]);
+    refused(tagged(&["a", "b", "c"])).await.assert_violations(&[("tags", "at most 2 tags; was 3 tags")]);
+    refused(tagged(&["", "abcdef"]))
+        .await
+        .assert_violations(&[("tags[0]", "not be empty"), ("tags[1]", "at most 5 bytes")]);
     let request = |id: String| pb::SetRequest { request_id: id, ..set_request("k", "v") };
-    refused(request("x".repeat(65))).await.names(&[("request_id", "at most 64 bytes")]);
+    refused(request("x".repeat(65))).await.assert_violations(&[("request_id", "at most 64 bytes")]);
     assert_eq!(replica.store(request("x".repeat(64))).await.unwrap().outcome(), SetOutcome::Stored);
 }

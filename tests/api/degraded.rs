@@ -101,7 +101,7 @@ async fn no_get_fails_or_hangs_when_redis_is_killed_under_load() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_starts_without_redis_and_finds_it_when_it_appears() {
-    let mut redis = Redis::absent(&[]);
+    let mut redis = Redis::not_started(&[]);
     let replica = Replica::connected_to(&redis.url(), AS_SHIPPED).await;
     let answer = within(READ_BUDGET, replica.get("k")).await;
     assert_eq!(answer.seen(), UNAVAILABLE);
@@ -246,7 +246,7 @@ async fn set_in_the_end(replica: &Replica, value: &str) -> Instant {
 async fn strong_value(replica: &Replica) -> String {
     let mut value = None;
     eventually("a strong read is in time", async || {
-        value = replica.strong("k").await.ok();
+        value = replica.get_strong("k").await.ok();
         value.is_some()
     })
     .await;
@@ -281,7 +281,7 @@ async fn a_delayed_write_does_not_overwrite_a_newer_one_of_another_replica() {
     always_until(over, async || assert!(quick.get("k").await.is("newer"))).await;
     proxy.resume(Class::Commands, Direction::ToServer);
     always_until(Instant::now() + Duration::from_millis(500), async || {
-        assert_eq!(quick.strong("k").await.unwrap().entry().unwrap().version, newer.version);
+        assert_eq!(quick.get_strong("k").await.unwrap().entry().unwrap().version, newer.version);
     })
     .await;
     recovers(&slow).await;
@@ -399,10 +399,10 @@ async fn the_service_recovers_from_a_flapping_redis() {
     let mut down = false;
     always_until(end, async || {
         down = !down;
-        if down { proxy.refuse() } else { proxy.welcome() }
+        if down { proxy.refuse() } else { proxy.accept_again() }
     })
     .await;
-    proxy.welcome();
+    proxy.accept_again();
     calls.join_all().await;
     recovers(&replica).await;
 }
@@ -431,7 +431,7 @@ async fn a_set_that_cannot_be_published_is_not_stored() {
     let refusal = replica.store(set_request("k", "refused")).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
     // Either nothing has happened, or the error says that nobody knows.
-    let stored = replica.strong("k").await.unwrap().is("refused");
+    let stored = replica.get_strong("k").await.unwrap().is("refused");
     assert!(!stored || unknown_for(&refusal) > Duration::ZERO, "stored, but: {refusal:?}");
 }
 
@@ -465,7 +465,7 @@ async fn cannot_save(redis: &Redis) {
     std::fs::create_dir(redis.directory().join("dump.rdb")).unwrap();
     let persistence = async || redis.cli(&["INFO", "persistence"]).await.text();
     eventually("the snapshot fails", async || {
-        let _ = redis.asked(&["BGSAVE"]).await;
+        let _ = redis.try_cli(&["BGSAVE"]).await;
         persistence().await.contains("rdb_last_bgsave_status:err")
     })
     .await;
@@ -475,7 +475,7 @@ async fn cannot_save(redis: &Redis) {
 async fn can_save(redis: &Redis) {
     std::fs::remove_dir(redis.directory().join("dump.rdb")).unwrap();
     eventually("the snapshot succeeds", async || {
-        let _ = redis.asked(&["BGSAVE"]).await;
+        let _ = redis.try_cli(&["BGSAVE"]).await;
         redis.cli(&["INFO", "persistence"]).await.text().contains("rdb_last_bgsave_status:ok")
     })
     .await;
@@ -496,7 +496,7 @@ async fn only_reads(replica: &Replica, reason: &str, refusal: &str) {
     for _ in 0..20 {
         let answer = replica.get("k").await;
         assert!(answer.is("v") && !answer.degraded, "{answer:?}");
-        assert!(replica.strong("k").await.unwrap().is("v"));
+        assert!(replica.get_strong("k").await.unwrap().is("v"));
         assert_eq!(replica.get("absent").await.miss(), Some(pb::MissReason::Absent));
     }
     let refused = replica.store(set_request("w", "v")).await.unwrap_err();
@@ -559,10 +559,10 @@ async fn a_demoted_redis_that_refuses_writes_is_not_read() {
     redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
     eventually("it is left", async || replica.redis().await.state() == pb::RedisState::Unavailable).await;
     assert_eq!(replica.get("k").await.seen(), UNAVAILABLE);
-    assert!(replica.strong("k").await.is_err());
+    assert!(replica.get_strong("k").await.is_err());
     // Another life, which nobody has greeted: what it holds may lack what was acknowledged.
     redis.cli(&["REPLICAOF", "NO", "ONE"]).await;
     eventually("it refuses writes still", async || replica.redis().await.reason.contains("MISCONF")).await;
     assert_eq!(replica.redis().await.state(), pb::RedisState::Unavailable);
-    assert!(replica.strong("k").await.is_err());
+    assert!(replica.get_strong("k").await.is_err());
 }

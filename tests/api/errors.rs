@@ -37,7 +37,7 @@ async fn every_broken_rule_of_a_get_is_reported(mode: Mode) {
         metadata_only: false,
         ..Default::default()
     };
-    replica.ask(request).await.unwrap_err().names(&[
+    replica.try_get(request).await.unwrap_err().assert_violations(&[
         ("namespace", "[a-z0-9._-]"),
         ("key", "empty"),
         ("max_staleness", "negative"),
@@ -59,7 +59,7 @@ async fn every_broken_rule_of_a_set_is_reported(mode: Mode) {
         barrier: 9,
         ..Default::default()
     };
-    replica.store(request).await.unwrap_err().names(&[
+    replica.store(request).await.unwrap_err().assert_violations(&[
         ("key", "empty"),
         ("content_type", "printable ASCII"),
         ("content", "value or known_absent"),
@@ -70,24 +70,28 @@ async fn every_broken_rule_of_a_set_is_reported(mode: Mode) {
     ]);
     let content = Some(Content::KnownAbsent(pb::KnownAbsent {}));
     let request = pb::SetRequest { content, content_type: "a/b".into(), ..set_request("k", "") };
-    replica.store(request).await.unwrap_err().names(&[("content_type", "empty with known_absent")]);
+    replica.store(request).await.unwrap_err().assert_violations(&[("content_type", "empty with known_absent")]);
     let request = pb::SetRequest { namespace: "-".into(), ..set_request("", "v") };
-    replica.store(request).await.unwrap_err().names(&[("namespace", "was \"-\""), ("key", "empty")]);
+    replica.store(request).await.unwrap_err().assert_violations(&[("namespace", "was \"-\""), ("key", "empty")]);
 }
 
 async fn every_broken_rule_of_an_invalidate_is_reported(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request =
         pb::InvalidateRequest { namespace: "No!".into(), tokens: vec!["x".into()], barrier: 7, ..Default::default() };
-    replica.remove(request).await.unwrap_err().names(&[
+    replica.remove(request).await.unwrap_err().assert_violations(&[
         ("tokens[0]", "token"),
         ("barrier", "was 7"),
         ("namespace", "[a-z0-9._-]"),
         ("selector", "key, keys, whole_namespace"),
     ]);
-    replica.remove(invalidate_key("")).await.unwrap_err().names(&[("key", "empty")]);
+    replica.remove(invalidate_key("")).await.unwrap_err().assert_violations(&[("key", "empty")]);
     let request = keys(vec!["a".into(), String::new(), "b".into(), "x".repeat(1025)]);
-    replica.remove(request).await.unwrap_err().names(&[("keys.keys[1]", "empty"), ("keys.keys[3]", "1024 bytes")]);
+    replica
+        .remove(request)
+        .await
+        .unwrap_err()
+        .assert_violations(&[("keys.keys[1]", "empty"), ("keys.keys[3]", "1024 bytes")]);
 }
 
 fn keys(keys: Vec<String>) -> pb::InvalidateRequest {
@@ -102,7 +106,7 @@ async fn a_refused_request_changes_nothing(mode: Mode) {
     replica.remove(pb::InvalidateRequest { tokens, ..whole_namespace("") }).await.unwrap_err();
     replica.remove(keys(vec!["k".into(), String::new()])).await.unwrap_err();
     assert!(replica.get("k").await.is("v"));
-    assert!(replica.strong("k").await.unwrap().is("v"));
+    assert!(replica.get_strong("k").await.unwrap().is("v"));
 }
 
 async fn keys_end_at_their_limit(mode: Mode) {
@@ -114,9 +118,13 @@ async fn keys_end_at_their_limit(mode: Mode) {
     assert_eq!(replica.invalidate(&longest).await.removed, Some(1));
     let longer = format!("{longest}x");
     let expected = [("key", "at most 64 bytes; was 65 bytes")];
-    replica.ask(pb::GetRequest { key: longer.clone(), ..Default::default() }).await.unwrap_err().names(&expected);
-    replica.store(set_request(&longer, "v")).await.unwrap_err().names(&expected);
-    replica.remove(invalidate_key(&longer)).await.unwrap_err().names(&expected);
+    replica
+        .try_get(pb::GetRequest { key: longer.clone(), ..Default::default() })
+        .await
+        .unwrap_err()
+        .assert_violations(&expected);
+    replica.store(set_request(&longer, "v")).await.unwrap_err().assert_violations(&expected);
+    replica.remove(invalidate_key(&longer)).await.unwrap_err().assert_violations(&expected);
 }
 
 async fn values_end_at_their_limit(mode: Mode) {
@@ -126,10 +134,10 @@ async fn values_end_at_their_limit(mode: Mode) {
         let value = "x".repeat(size);
         replica.set("k", &value).await;
         assert!(replica.get("k").await.is(&value));
-        assert!(replica.strong("k").await.unwrap().is(&value));
+        assert!(replica.get_strong("k").await.unwrap().is(&value));
     }
     let refusal = replica.store(set_request("k", &"x".repeat(LIMIT + 1))).await.unwrap_err();
-    refusal.names(&[("value", "at most 65536 bytes; was 65537 bytes")]);
+    refusal.assert_violations(&[("value", "at most 65536 bytes; was 65537 bytes")]);
     assert!(replica.get("k").await.is(&"x".repeat(LIMIT)));
 }
 
@@ -143,15 +151,15 @@ async fn values_far_beyond_their_limit_are_refused_with_the_documented_error(mod
 
 async fn tokens_within_their_limits_are_accepted_regardless_of_other_limits(mode: Mode) {
     let limits = [("coherence.partitions", "1024"), ("limits.value_size", "1KiB"), ("limits.keys", "10")];
-    // A thousand steps take their time on a busy machine.
+    // A thousand steps take time on a loaded machine.
     let patience = [("redis.write_timeout", "10s"), ("redis.unresponsive_after", "10s")];
-    let settings: Vec<_> = limits.into_iter().chain(patience.into_iter().filter(|_| !mode.is_alone())).collect();
+    let settings: Vec<_> = limits.into_iter().chain(patience.into_iter().filter(|_| !mode.is_standalone())).collect();
     let replica = mode.replica(&settings).await;
-    // The largest that the service itself gives: a position in each partition.
+    // The largest token that the service issues: a position in each partition.
     let token = replica.remove(whole_namespace("")).await.unwrap().token;
     let tokens = vec![token; 16];
     let get = pb::GetRequest { key: "k".into(), tokens, ..Default::default() };
-    assert_eq!(replica.ask(get).await.unwrap().miss(), Some(pb::MissReason::Absent));
+    assert_eq!(replica.try_get(get).await.unwrap().miss(), Some(pb::MissReason::Absent));
 }
 
 async fn content_types_end_at_their_limit(mode: Mode) {
@@ -159,14 +167,14 @@ async fn content_types_end_at_their_limit(mode: Mode) {
     let typed = |content_type: &str| pb::SetRequest { content_type: content_type.into(), ..set_request("k", "v") };
     let longest = "x".repeat(255);
     replica.store(typed(&longest)).await.unwrap();
-    for answer in [replica.get("k").await, replica.strong("k").await.unwrap()] {
+    for answer in [replica.get("k").await, replica.get_strong("k").await.unwrap()] {
         let Some(pb::get_response::Result::Hit(hit)) = answer.result else { panic!("{answer:?}") };
         assert_eq!(hit.content_type, longest);
     }
     let longer = replica.store(typed(&"x".repeat(256))).await.unwrap_err();
-    longer.names(&[("content_type", "at most 255 bytes; was 256 bytes")]);
+    longer.assert_violations(&[("content_type", "at most 255 bytes; was 256 bytes")]);
     for odd in ["a\nb", "a\0b", "\u{e9}", "\u{7f}"] {
-        replica.store(typed(odd)).await.unwrap_err().names(&[("content_type", "printable ASCII")]);
+        replica.store(typed(odd)).await.unwrap_err().assert_violations(&[("content_type", "printable ASCII")]);
     }
 }
 
@@ -178,11 +186,11 @@ async fn invalid_namespace_names_are_refused(mode: Mode) {
     }
     let long = "x".repeat(65);
     let get = pb::GetRequest { namespace: long, key: "k".into(), ..Default::default() };
-    replica.ask(get).await.unwrap_err().names(&[("namespace", "at most 64 bytes; was 65 bytes")]);
+    replica.try_get(get).await.unwrap_err().assert_violations(&[("namespace", "at most 64 bytes; was 65 bytes")]);
     for bad in ["-a", "a-", ".a", "A", "a b", "a:b", "a{b}", "a*", "\u{e9}", "\0"] {
         let get = pb::GetRequest { namespace: bad.into(), key: "k".into(), ..Default::default() };
-        replica.ask(get).await.unwrap_err().names(&[("namespace", "[a-z0-9._-]")]);
-        replica.remove(whole_namespace(bad)).await.unwrap_err().names(&[("namespace", "[a-z0-9._-]")]);
+        replica.try_get(get).await.unwrap_err().assert_violations(&[("namespace", "[a-z0-9._-]")]);
+        replica.remove(whole_namespace(bad)).await.unwrap_err().assert_violations(&[("namespace", "[a-z0-9._-]")]);
     }
 }
 
@@ -190,8 +198,12 @@ async fn the_number_of_keys_ends_at_its_limit(mode: Mode) {
     let replica = mode.replica(&[("limits.keys", "10")]).await;
     let names = |count| (0..count).map(|n: u32| n.to_string()).collect();
     assert_eq!(replica.remove(keys(names(10))).await.unwrap().removed, Some(0));
-    replica.remove(keys(names(11))).await.unwrap_err().names(&[("keys.keys", "at most 10 keys; was 11 keys")]);
-    replica.remove(keys(names(0))).await.unwrap_err().names(&[("keys.keys", "at least one key")]);
+    replica
+        .remove(keys(names(11)))
+        .await
+        .unwrap_err()
+        .assert_violations(&[("keys.keys", "at most 10 keys; was 11 keys")]);
+    replica.remove(keys(names(0))).await.unwrap_err().assert_violations(&[("keys.keys", "at least one key")]);
 }
 
 async fn the_number_of_namespaces_ends_at_its_limit(mode: Mode) {
@@ -203,7 +215,7 @@ async fn the_number_of_namespaces_ends_at_its_limit(mode: Mode) {
     assert_eq!(refusal.code(), Code::ResourceExhausted);
     assert_eq!(refusal.reason(), "LIMIT_REACHED");
     assert_eq!(refusal.get_error_details().error_info().unwrap().metadata["limit"], "namespaces");
-    // Waiting does not help.
+    // A retry cannot succeed.
     assert_eq!(refusal.retry_delay(), None);
     assert!(replica.get_from("c", "k").await.is("v"));
 }
@@ -216,7 +228,7 @@ async fn stats_of_an_invalid_namespace_are_refused(mode: Mode) {
         .stats(pb::StatsRequest { namespace: "No!".into(), ..Default::default() })
         .await
         .unwrap_err();
-    refusal.names(&[("namespace", "[a-z0-9._-]")]);
+    refusal.assert_violations(&[("namespace", "[a-z0-9._-]")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,7 @@ in_both_modes! {
     a_set_without_an_expiry_uses_the_namespaces_default,
     an_expiry_outside_of_the_limits_is_refused,
     the_longest_and_the_shortest_time_to_live_are_accepted,
-    no_expiry_has_to_be_allowed,
+    a_set_without_expiry_is_refused_unless_allowed,
     jitter_shortens_the_time_to_live_at_random,
     an_entry_past_its_soft_time_to_live_is_due_for_refresh,
     contradictory_expiry_fields_are_refused,
@@ -29,11 +29,11 @@ fn wire(duration: Duration) -> prost_types::Duration {
     duration.try_into().unwrap()
 }
 
-fn lasting(key: &str, ttl: Duration) -> pb::SetRequest {
+fn set_with_ttl(key: &str, ttl: Duration) -> pb::SetRequest {
     pb::SetRequest { expiry: Some(Expiry::Ttl(wire(ttl))), ..set_request(key, "v") }
 }
 
-fn ending(key: &str, time: SystemTime) -> pb::SetRequest {
+fn set_with_expiry(key: &str, time: SystemTime) -> pb::SetRequest {
     pb::SetRequest { expiry: Some(Expiry::ExpireTime(time.into())), ..set_request(key, "v") }
 }
 
@@ -42,7 +42,7 @@ const SHORT: Duration = Duration::from_millis(300);
 async fn an_entry_expires_after_its_time_to_live(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let begun = tokio::time::Instant::now();
-    replica.store(lasting("k", SHORT)).await.unwrap();
+    replica.store(set_with_ttl("k", SHORT)).await.unwrap();
     let answer = replica.get("k").await;
     if begun.elapsed() < SHORT {
         assert!(answer.is("v"));
@@ -50,51 +50,51 @@ async fn an_entry_expires_after_its_time_to_live(mode: Mode) {
     }
     replica.assert_missing("k").await;
     assert!(begun.elapsed() >= SHORT - Duration::from_millis(1), "gone after {:?}", begun.elapsed());
-    assert!(replica.strong("k").await.unwrap().miss().is_some());
+    assert!(replica.get_strong("k").await.unwrap().miss().is_some());
 }
 
 async fn an_entry_expires_at_its_absolute_time(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let end = SystemTime::now() + 2 * SHORT;
-    replica.store(ending("k", end)).await.unwrap();
+    replica.store(set_with_expiry("k", end)).await.unwrap();
     let answer = replica.get("k").await;
     if SystemTime::now() < end {
         assert!(answer.is("v"));
         assert!(answer.ttl() <= 2 * SHORT);
     }
     replica.assert_missing("k").await;
-    assert!(SystemTime::now() + Duration::from_millis(5) >= end, "gone before its time");
+    assert!(SystemTime::now() + Duration::from_millis(5) >= end, "the entry expired too early");
 }
 
 async fn a_get_does_not_extend_the_time_to_live(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    replica.store(lasting("k", SHORT)).await.unwrap();
-    eventually("it ends although it is read all the time", async || replica.get("k").await.miss().is_some()).await;
+    replica.store(set_with_ttl("k", SHORT)).await.unwrap();
+    eventually("the entry expires despite reads", async || replica.get("k").await.miss().is_some()).await;
 }
 
 async fn a_later_set_extends_the_time_to_live(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    replica.store(lasting("k", SHORT)).await.unwrap();
-    replica.store(lasting("marker", 2 * SHORT)).await.unwrap();
-    replica.store(lasting("k", Duration::from_secs(60))).await.unwrap();
+    replica.store(set_with_ttl("k", SHORT)).await.unwrap();
+    replica.store(set_with_ttl("marker", 2 * SHORT)).await.unwrap();
+    replica.store(set_with_ttl("k", Duration::from_secs(60))).await.unwrap();
     replica.assert_missing("marker").await;
     assert!(replica.get("k").await.is("v"));
-    assert!(replica.strong("k").await.unwrap().is("v"));
-    // And a shorter one shortens.
-    replica.store(lasting("k", SHORT)).await.unwrap();
+    assert!(replica.get_strong("k").await.unwrap().is("v"));
+    // A shorter time to live shortens it.
+    replica.store(set_with_ttl("k", SHORT)).await.unwrap();
     replica.assert_missing("k").await;
 }
 
 async fn a_negative_entry_expires(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let content = Some(pb::set_request::Content::KnownAbsent(pb::KnownAbsent {}));
-    replica.store(pb::SetRequest { content, ..lasting("k", SHORT) }).await.unwrap();
+    replica.store(pb::SetRequest { content, ..set_with_ttl("k", SHORT) }).await.unwrap();
     replica.assert_missing("k").await;
 }
 
 async fn an_expired_entry_counts_as_absent_for_a_condition(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    replica.store(lasting("k", Duration::from_millis(50))).await.unwrap();
+    replica.store(set_with_ttl("k", Duration::from_millis(50))).await.unwrap();
     replica.assert_missing("k").await;
     let present = pb::SetRequest { condition: Some(Condition::IfPresent(pb::IfPresent {})), ..set_request("k", "2") };
     assert_eq!(replica.store(present).await.unwrap().outcome(), pb::SetOutcome::NotPresent);
@@ -119,44 +119,50 @@ async fn a_set_without_an_expiry_uses_the_namespaces_default(mode: Mode) {
 async fn an_expiry_outside_of_the_limits_is_refused(mode: Mode) {
     let replica = mode.replica(&[("cache.default_ttl", "30s"), ("cache.max_ttl", "60s")]).await;
     let refused = async |request| replica.store(request).await.unwrap_err();
-    refused(lasting("k", Duration::from_millis(60_001))).await.names(&[("ttl", "at most 1m (max_ttl); was 1m1ms")]);
-    refused(lasting("k", Duration::ZERO)).await.names(&[("ttl", "at least 1ms")]);
-    refused(lasting("k", Duration::from_micros(999))).await.names(&[("ttl", "at least 1ms")]);
+    refused(set_with_ttl("k", Duration::from_millis(60_001)))
+        .await
+        .assert_violations(&[("ttl", "at most 1m (max_ttl); was 1m1ms")]);
+    refused(set_with_ttl("k", Duration::ZERO)).await.assert_violations(&[("ttl", "at least 1ms")]);
+    refused(set_with_ttl("k", Duration::from_micros(999))).await.assert_violations(&[("ttl", "at least 1ms")]);
     let now = SystemTime::now();
-    refused(ending("k", now + Duration::from_secs(90))).await.names(&[("expire_time", "at most 1m (max_ttl); was 1m")]);
-    refused(ending("k", now - Duration::from_secs(1))).await.names(&[("expire_time", "in the future; was 1s")]);
+    refused(set_with_expiry("k", now + Duration::from_secs(90)))
+        .await
+        .assert_violations(&[("expire_time", "at most 1m (max_ttl); was 1m")]);
+    refused(set_with_expiry("k", now - Duration::from_secs(1)))
+        .await
+        .assert_violations(&[("expire_time", "in the future; was 1s")]);
     let odd = |seconds, nanos| pb::SetRequest {
         expiry: Some(Expiry::Ttl(prost_types::Duration { seconds, nanos })),
         ..set_request("k", "v")
     };
-    refused(odd(-1, 0)).await.names(&[("ttl", "negative")]);
-    refused(odd(1, -1)).await.names(&[("ttl", "negative")]);
-    refused(odd(1, 1_000_000_000)).await.names(&[("ttl", "valid duration")]);
-    refused(odd(i64::MAX, 0)).await.names(&[("ttl", "valid duration")]);
+    refused(odd(-1, 0)).await.assert_violations(&[("ttl", "negative")]);
+    refused(odd(1, -1)).await.assert_violations(&[("ttl", "negative")]);
+    refused(odd(1, 1_000_000_000)).await.assert_violations(&[("ttl", "valid duration")]);
+    refused(odd(i64::MAX, 0)).await.assert_violations(&[("ttl", "valid duration")]);
     let odd_time = |seconds, nanos| pb::SetRequest {
         expiry: Some(Expiry::ExpireTime(prost_types::Timestamp { seconds, nanos })),
         ..set_request("k", "v")
     };
-    refused(odd_time(i64::MAX, 0)).await.names(&[("expire_time", "")]);
-    refused(odd_time(i64::MIN, 0)).await.names(&[("expire_time", "")]);
-    refused(odd_time(4_000_000_000, -1)).await.names(&[("expire_time", "valid timestamp")]);
+    refused(odd_time(i64::MAX, 0)).await.assert_violations(&[("expire_time", "")]);
+    refused(odd_time(i64::MIN, 0)).await.assert_violations(&[("expire_time", "")]);
+    refused(odd_time(4_000_000_000, -1)).await.assert_violations(&[("expire_time", "valid timestamp")]);
     assert!(replica.get("k").await.miss().is_some());
 }
 
 async fn the_longest_and_the_shortest_time_to_live_are_accepted(mode: Mode) {
     let replica = mode.replica(&[("cache.max_ttl", "365d")]).await;
     let year = Duration::from_secs(365 * 24 * 3600);
-    replica.store(lasting("long", year)).await.unwrap();
+    replica.store(set_with_ttl("long", year)).await.unwrap();
     assert!(replica.get("long").await.ttl() > year - Duration::from_secs(60));
-    assert!(replica.strong("long").await.unwrap().ttl() > year - Duration::from_secs(60));
-    replica.store(lasting("short", Duration::from_millis(1))).await.unwrap();
+    assert!(replica.get_strong("long").await.unwrap().ttl() > year - Duration::from_secs(60));
+    replica.store(set_with_ttl("short", Duration::from_millis(1))).await.unwrap();
     replica.assert_missing("short").await;
 }
 
-async fn no_expiry_has_to_be_allowed(mode: Mode) {
+async fn a_set_without_expiry_is_refused_unless_allowed(mode: Mode) {
     let replica = mode.replica(&[("namespaces.kept.allow_no_expiry", "true")]).await;
     let request = pb::SetRequest { expiry: Some(Expiry::NoExpiry(pb::NoExpiry {})), ..set_request("k", "v") };
-    replica.store(request.clone()).await.unwrap_err().names(&[("no_expiry", "allow_no_expiry")]);
+    replica.store(request.clone()).await.unwrap_err().assert_violations(&[("no_expiry", "allow_no_expiry")]);
     let kept = pb::SetRequest { namespace: "kept".into(), ..request };
     assert_eq!(replica.store(kept).await.unwrap().outcome(), pb::SetOutcome::Stored);
     let answer = replica.get_from("kept", "k").await;
@@ -164,7 +170,7 @@ async fn no_expiry_has_to_be_allowed(mode: Mode) {
     assert_eq!(answer.entry().unwrap().ttl, None);
     let consistency = pb::Consistency::Strong.into();
     let strong = pb::GetRequest { namespace: "kept".into(), key: "k".into(), consistency, ..Default::default() };
-    assert_eq!(replica.ask(strong).await.unwrap().entry().unwrap().ttl, None);
+    assert_eq!(replica.try_get(strong).await.unwrap().entry().unwrap().ttl, None);
 }
 
 async fn jitter_shortens_the_time_to_live_at_random(mode: Mode) {
@@ -173,16 +179,16 @@ async fn jitter_shortens_the_time_to_live_at_random(mode: Mode) {
     let mut ends = std::collections::BTreeSet::new();
     for n in 0..20 {
         let key = n.to_string();
-        let own = pb::SetRequest { jitter: Some(0.5), ..lasting(&key, ttl) };
+        let own = pb::SetRequest { jitter: Some(0.5), ..set_with_ttl(&key, ttl) };
         replica.store(own).await.unwrap();
-        replica.store(pb::SetRequest { namespace: "spread".into(), ..lasting(&key, ttl) }).await.unwrap();
+        replica.store(pb::SetRequest { namespace: "spread".into(), ..set_with_ttl(&key, ttl) }).await.unwrap();
         let lives = replica.get(&key).await.ttl();
         assert!(lives >= ttl / 2 - Duration::from_secs(10) && lives <= ttl, "{lives:?}");
         let lives = replica.get_from("spread", &key).await.ttl();
         assert!(lives >= ttl * 4 / 5 - Duration::from_secs(10) && lives <= ttl, "{lives:?}");
         ends.insert(lives.as_secs());
     }
-    assert!(ends.len() > 5, "they do not end at once: {ends:?}");
+    assert!(ends.len() > 5, "the entries do not end together: {ends:?}");
 }
 
 async fn an_entry_past_its_soft_time_to_live_is_due_for_refresh(mode: Mode) {
@@ -191,11 +197,11 @@ async fn an_entry_past_its_soft_time_to_live_is_due_for_refresh(mode: Mode) {
     replica.set_in("soft", "k", "v").await;
     for namespace in ["", "soft"] {
         let due = async || replica.get_from(namespace, "k").await.entry().unwrap().refresh_due;
-        eventually("it is due", due).await;
+        eventually("the entry is due", due).await;
         let answer = replica.get_from(namespace, "k").await;
-        assert!(answer.is("v") && answer.stale().is_none(), "it is as fresh as before");
+        assert!(answer.is("v") && answer.stale().is_none(), "the entry is still fresh");
     }
-    replica.store(pb::SetRequest { namespace: "soft".into(), ..lasting("brief", SHORT / 3) }).await.unwrap();
+    replica.store(pb::SetRequest { namespace: "soft".into(), ..set_with_ttl("brief", SHORT / 3) }).await.unwrap();
     let brief = replica.get_from("soft", "brief").await;
     assert!(brief.entry().is_none_or(|entry| !entry.refresh_due), "a soft time to live beyond the end does not count");
 }
@@ -204,27 +210,29 @@ async fn contradictory_expiry_fields_are_refused(mode: Mode) {
     let replica = mode.replica(&[("cache.max_ttl", "1h"), ("cache.min_ttl", "10s")]).await;
     let second = Duration::from_secs(1);
     let refused = async |request| replica.store(request).await.unwrap_err();
-    let soft = |soft| pb::SetRequest { soft_ttl: Some(wire(soft)), ..lasting("k", 20 * second) };
-    refused(soft(20 * second)).await.names(&[("soft_ttl", "less than the time to live, 20s")]);
-    refused(soft(Duration::ZERO)).await.names(&[("soft_ttl", "more than 0")]);
-    refused(lasting("k", second)).await.names(&[("ttl", "at least 10s (min_ttl)")]);
+    let soft = |soft| pb::SetRequest { soft_ttl: Some(wire(soft)), ..set_with_ttl("k", 20 * second) };
+    refused(soft(20 * second)).await.assert_violations(&[("soft_ttl", "less than the time to live, 20s")]);
+    refused(soft(Duration::ZERO)).await.assert_violations(&[("soft_ttl", "more than 0")]);
+    refused(set_with_ttl("k", second)).await.assert_violations(&[("ttl", "at least 10s (min_ttl)")]);
     let jitter = |jitter, request| pb::SetRequest { jitter: Some(jitter), ..request };
-    refused(jitter(0.6, set_request("k", "v"))).await.names(&[("jitter", "from 0 to 0.5; was 0.6")]);
+    refused(jitter(0.6, set_request("k", "v"))).await.assert_violations(&[("jitter", "from 0 to 0.5; was 0.6")]);
     let end = SystemTime::now() + 60 * second;
-    refused(jitter(0.1, ending("k", end))).await.names(&[("jitter", "absent with expire_time")]);
+    refused(jitter(0.1, set_with_expiry("k", end))).await.assert_violations(&[("jitter", "absent with expire_time")]);
     let sliding = |idle: Option<Duration>, max_ttl: Option<Duration>| {
         let sliding = pb::Sliding { idle: idle.map(wire), max_ttl: max_ttl.map(wire) };
         pb::SetRequest { expiry: Some(Expiry::Sliding(sliding)), ..set_request("k", "v") }
     };
-    refused(sliding(None, None)).await.names(&[("sliding.idle", "must be given")]);
-    refused(sliding(Some(second / 2), None)).await.names(&[("sliding.idle", "from 1s to 1h (max_ttl)")]);
-    refused(sliding(Some(2 * second), Some(second))).await.names(&[("sliding.max_ttl", "from idle to 1h (max_ttl)")]);
+    refused(sliding(None, None)).await.assert_violations(&[("sliding.idle", "must be given")]);
+    refused(sliding(Some(second / 2), None)).await.assert_violations(&[("sliding.idle", "from 1s to 1h (max_ttl)")]);
+    refused(sliding(Some(2 * second), Some(second)))
+        .await
+        .assert_violations(&[("sliding.max_ttl", "from idle to 1h (max_ttl)")]);
     refused(sliding(Some(2 * second), Some(3601 * second)))
         .await
-        .names(&[("sliding.max_ttl", "from idle to 1h (max_ttl)")]);
-    // Everything at once.
-    let all = pb::SetRequest { soft_ttl: Some(wire(second)), jitter: Some(-1.0), ..lasting("", second) };
-    refused(all).await.names(&[("key", ""), ("ttl", "min_ttl"), ("jitter", ""), ("soft_ttl", "less than")]);
+        .assert_violations(&[("sliding.max_ttl", "from idle to 1h (max_ttl)")]);
+    // All violations at once.
+    let all = pb::SetRequest { soft_ttl: Some(wire(second)), jitter: Some(-1.0), ..set_with_ttl("", second) };
+    refused(all).await.assert_violations(&[("key", ""), ("ttl", "min_ttl"), ("jitter", ""), ("soft_ttl", "less than")]);
 }
 
 async fn a_negative_entry_has_its_own_default_time_to_live(mode: Mode) {
@@ -250,16 +258,16 @@ async fn a_negative_entry_has_its_own_default_time_to_live(mode: Mode) {
 
 async fn an_expired_entry_is_kept_for_the_stale_window(mode: Mode) {
     let replica = mode.replica(&[("cache.stale_window", "1h")]).await;
-    replica.store(lasting("k", SHORT)).await.unwrap();
+    replica.store(set_with_ttl("k", SHORT)).await.unwrap();
     replica.assert_missing("k").await;
     let accepts =
         pb::GetRequest { key: "k".into(), max_staleness: Some(wire(Duration::from_secs(60))), ..Default::default() };
-    let answer = replica.ask(accepts.clone()).await.unwrap();
+    let answer = replica.try_get(accepts.clone()).await.unwrap();
     assert!(answer.is("v"));
     assert_eq!(answer.stale().unwrap().reason(), pb::StaleReason::Expired);
     assert_eq!(answer.ttl(), Duration::ZERO);
     replica.invalidate("k").await;
-    assert!(replica.ask(accepts).await.unwrap().miss().is_some());
+    assert!(replica.try_get(accepts).await.unwrap().miss().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -267,7 +275,7 @@ async fn an_entry_expires_on_every_replica_and_in_redis() {
     let fleet = Fleet::start(3, &[]).await;
     let ttl = Duration::from_secs(1);
     let begun = tokio::time::Instant::now();
-    fleet[0].store(lasting("k", ttl)).await.unwrap();
+    fleet[0].store(set_with_ttl("k", ttl)).await.unwrap();
     for replica in &fleet.replicas {
         let answer = replica.get("k").await;
         if begun.elapsed() < ttl {
@@ -278,14 +286,14 @@ async fn an_entry_expires_on_every_replica_and_in_redis() {
     let acknowledged = tokio::time::Instant::now();
     for replica in &fleet.replicas {
         eventually("the entry ends", async || {
-            let asked = tokio::time::Instant::now();
+            let requested_at = tokio::time::Instant::now();
             let answer = replica.get("k").await;
-            // No later than its time after the Set was acknowledged, whichever tier answers.
-            assert!(answer.miss().is_some() || asked < acknowledged + ttl, "{answer:?}");
+            // The entry ends by its time after the acknowledgement of the Set, in either tier.
+            assert!(answer.miss().is_some() || requested_at < acknowledged + ttl, "{answer:?}");
             answer.miss().is_some()
         })
         .await;
     }
     assert!(begun.elapsed() >= ttl - Duration::from_millis(1));
-    assert!(fleet[0].strong("k").await.unwrap().miss().is_some());
+    assert!(fleet[0].get_strong("k").await.unwrap().miss().is_some());
 }

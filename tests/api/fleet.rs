@@ -48,7 +48,7 @@ async fn an_unknown_scope_is_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let request = pb::StatsRequest { namespace: "No!".into(), scope: 7 };
     let refused = replica.client.clone().stats(request).await.unwrap_err();
-    refused.names(&[("namespace", "No!"), ("scope", "must be a StatsScope; was 7")]);
+    refused.assert_violations(&[("namespace", "No!"), ("scope", "must be a StatsScope; was 7")]);
 }
 
 async fn counts_are_added_up(one: &Replica, other: &Replica) {
@@ -59,7 +59,7 @@ async fn counts_are_added_up(one: &Replica, other: &Replica) {
     one.set_in("elsewhere", "k", "v").await;
     let all = sorted_ids(&[one, other]).await;
     for replica in [one, other] {
-        eventually("the fleet is counted together", async || {
+        eventually("the fleet's counts are summed up", async || {
             let stats = replica.fleet().await;
             let sets =
                 |name| stats.namespaces.iter().find(|stats| stats.namespace == name).map(|stats| stats.sets_stored);
@@ -101,20 +101,20 @@ async fn fleet_stats_omit_a_stopped_replica() {
     let redis = Redis::start().await;
     let (one, other) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
     let all = sorted_ids(&[&one, &other]).await;
-    eventually("both are there", async || ids(&one.fleet().await) == all).await;
+    eventually("both replicas are listed", async || ids(&one.fleet().await) == all).await;
     other.stop().await;
     let alone = [one.id().await];
-    eventually("it is alone", async || ids(&one.fleet().await) == alone).await;
+    eventually("one replica is listed", async || ids(&one.fleet().await) == alone).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fleet_stats_cover_only_this_replica_while_redis_is_down() {
     let mut fleet = Fleet::start(2, SHORT_BOUND).await;
     let all = sorted_ids(&[&fleet[0], &fleet[1]]).await;
-    eventually("both are there", async || ids(&fleet[0].fleet().await) == all).await;
+    eventually("both replicas are listed", async || ids(&fleet[0].fleet().await) == all).await;
     fleet.redis.kill9();
     let own = [fleet[0].id().await];
-    eventually("it reports on itself", async || ids(&fleet[0].fleet().await) == own).await;
+    eventually("the replica reports on itself", async || ids(&fleet[0].fleet().await) == own).await;
     fleet.redis.restart().await;
-    eventually("both are there again", async || ids(&fleet[0].fleet().await) == all).await;
+    eventually("both replicas are listed again", async || ids(&fleet[0].fleet().await) == all).await;
 }

@@ -17,11 +17,11 @@ use twintier::pb;
 
 use crate::harness::{Refusal as _, Replica, Wire, set_request};
 
-/// All headers and trailers of an answer, as HTTP/2 counts them: names, values, and 32 bytes for
-/// each.
+/// Limit of all headers and trailers of an answer, as HTTP/2 counts them: names, values, and 32
+/// bytes for each.
 const LIMIT: usize = 4096;
 
-/// What an answer consists of beside its messages.
+/// Headers and trailers of an answer.
 struct Head {
     headers: HeaderMap,
     trailers: HeaderMap,
@@ -35,12 +35,12 @@ impl Head {
     }
 
     fn status(&self) -> Status {
-        let said = Status::from_header_map(&self.trailers).or_else(|| Status::from_header_map(&self.headers));
-        said.expect("an answer has a status")
+        let status = Status::from_header_map(&self.trailers).or_else(|| Status::from_header_map(&self.headers));
+        status.expect("an answer has a status")
     }
 }
 
-/// Sends a message in its encoded form, with further headers.
+/// Sends an encoded message with additional headers.
 async fn send(wire: &mut Wire, path: &str, message: &[u8], headers: &[(&str, &str)]) -> Head {
     std::future::poll_fn(|context| wire.poll_ready(context)).await.unwrap();
     let mut frame = vec![0];
@@ -53,7 +53,7 @@ async fn send(wire: &mut Wire, path: &str, message: &[u8], headers: &[(&str, &st
     let body = tonic::body::Body::new(http_body_util::Full::new(frame.into()));
     let response = wire.call(request.body(body).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
-    // A watch of health lasts as long as its connection, whatever deadline it has.
+    // A watch of health stays open as long as its connection, whatever its deadline.
     let lasts = path == HEALTH_WATCH && !parts.headers.contains_key("grpc-status");
     let trailers = if lasts { None } else { body.collect().await.unwrap().trailers().cloned() };
     let trailers = trailers.unwrap_or_default();
@@ -92,14 +92,14 @@ async fn an_error_repeats_the_input_in_part() {
     let set = pb::SetRequest { condition, content_type: "x".repeat(300_000), ..set_request("k", "v") };
     let refusal = replica.store(set).await.unwrap_err();
     let quoted = format!("was \"{}…\" (900000 bytes)", "é\\u{1}".repeat(9));
-    refusal.names(&[("content_type", "was 300000 bytes"), ("if_version", &quoted)]);
+    refusal.assert_violations(&[("content_type", "was 300000 bytes"), ("if_version", &quoted)]);
     let event = pb::Event { name: huge.clone(), parameters: HashMap::from([(huge.clone(), "v".into())]) };
     let selector = Some(pb::invalidate_request::Selector::Event(event));
     let namespace = "N".repeat(300_000);
     let refusal =
         replica.remove(pb::InvalidateRequest { namespace, selector, ..Default::default() }).await.unwrap_err();
     let quoted = format!("was \"{}…\" (300000 bytes)", "N".repeat(64));
-    refusal.names(&[("namespace", &quoted), ("event.name", "…\" (900000 bytes)")]);
+    refusal.assert_violations(&[("namespace", &quoted), ("event.name", "…\" (900000 bytes)")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,8 +123,8 @@ async fn an_error_does_not_repeat_whole_headers_and_paths() {
     assert!(head.size() <= 1000, "{} bytes", head.size());
     use tonic_reflection::pb::v1::ServerReflectionRequest;
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-    let asked = MessageRequest::FileContainingSymbol("é".repeat(30_000));
-    let request = ServerReflectionRequest { message_request: Some(asked), ..Default::default() };
+    let symbol = MessageRequest::FileContainingSymbol("é".repeat(30_000));
+    let request = ServerReflectionRequest { message_request: Some(symbol), ..Default::default() };
     let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let head = send(&mut wire, path, &request.encode_to_vec(), &[]).await;
     assert!(head.size() <= LIMIT, "{} bytes", head.size());
@@ -142,7 +142,7 @@ async fn a_request_id_comes_back_only_if_it_is_short_and_visible() {
     }
 }
 
-/// Writes messages of the contract with odd and huge fields.
+/// Writes messages of the contract with unusual and huge fields.
 struct Odd<'a> {
     random: StdRng,
     types: &'a HashMap<String, DescriptorProto>,
@@ -151,8 +151,8 @@ struct Odd<'a> {
 impl Odd<'_> {
     fn message(&mut self, name: &str, depth: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // Well-known types are not in the set: Duration and Timestamp have two numbers, both of
-        // them odd.
+        // The set lacks the well-known types. Duration and Timestamp have two number fields, and
+        // both get unusual values.
         let Some(descriptor) = self.types.get(name) else {
             for number in [1, 2] {
                 self.number(number, &mut bytes);
@@ -201,7 +201,7 @@ fn delimited(tag: u64, content: &[u8], bytes: &mut Vec<u8>) {
     bytes.extend(content);
 }
 
-/// Paths and request types of all RPCs that there are, and the types of the contract by name.
+/// Paths and request types of all RPCs, and the types of the contract by name.
 fn contract() -> (Vec<(String, String)>, HashMap<String, DescriptorProto>) {
     let (mut methods, mut types) = (Vec::new(), HashMap::new());
     let sets = [
@@ -233,7 +233,7 @@ fn collect(within: &str, message: &DescriptorProto, types: &mut HashMap<String, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_makes_large_headers() {
-    // Odd requests are many, and each that is well-formed may name new namespaces.
+    // The generator sends many requests, and each valid one may name new namespaces.
     let replica = Replica::start(&[("server.admin", "true"), ("limits.namespaces", "1000")]).await;
     let mut wire = Wire::connect(replica.address).await;
     let (methods, types) = contract();
@@ -244,10 +244,10 @@ async fn no_request_makes_large_headers() {
             let mut odd = Odd { random: StdRng::seed_from_u64(seed), types: &types };
             let mut message = odd.message(request, 0);
             if seed % 6 == 0 {
-                // What cannot be decoded is refused by others than the rest.
+                // A message that cannot be decoded is refused by another layer.
                 message.push(0xff);
             }
-            // Ends what would last.
+            // The deadline ends calls that would stay open.
             let head = send(&mut wire, path, &message, &[("grpc-timeout", "300m")]).await;
             assert!(head.size() <= LIMIT, "{path}, seed {seed}: {} bytes", head.size());
             refused += usize::from(path != HEALTH_WATCH && head.status().code() != tonic::Code::Ok);

@@ -14,7 +14,7 @@ use crate::harness::{
     invalidate_key, set_request, whole_namespace, within,
 };
 
-/// The names that follow readiness.
+/// Services whose status follows readiness.
 const READY: [&str; 3] = ["", "twintier.v1.CacheService", "readiness"];
 
 impl Replica {
@@ -28,9 +28,9 @@ impl Replica {
         self.health(service).await.unwrap() == ServingStatus::Serving
     }
 
-    async fn becomes_ready(&self) {
+    async fn wait_until_ready(&self) {
         for service in READY {
-            eventually("it is ready", async || self.is_serving(service).await).await;
+            eventually("the replica is ready", async || self.is_serving(service).await).await;
         }
     }
 }
@@ -47,10 +47,11 @@ in_both_modes! {
 
 async fn a_ready_replica_reports_its_backend(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    replica.becomes_ready().await;
+    replica.wait_until_ready().await;
     assert!(replica.is_serving("liveness").await);
-    assert_eq!(replica.is_serving("l1-only").await, mode.is_alone());
-    eventually("redis is told", async || replica.is_serving("redis").await != mode.is_alone()).await;
+    assert_eq!(replica.is_serving("l1-only").await, mode.is_standalone());
+    eventually("the health of redis is reported", async || replica.is_serving("redis").await != mode.is_standalone())
+        .await;
 }
 
 async fn health_of_an_unknown_service_is_not_found(mode: Mode) {
@@ -70,7 +71,7 @@ async fn a_watch_of_an_unknown_service_reports_it_and_stays_open(mode: Mode) {
 
 async fn a_drain_is_announced_before_it_ends_anything(mode: Mode) {
     let replica = mode.replica(&[("drain.delay", "1500ms")]).await;
-    replica.becomes_ready().await;
+    replica.wait_until_ready().await;
     let (channel, mut client) = (replica.channel.clone(), replica.client.clone());
     let request = HealthCheckRequest { service: "readiness".into() };
     let mut watch = HealthClient::new(channel.clone()).watch(request.clone()).await.unwrap().into_inner();
@@ -86,9 +87,9 @@ async fn a_drain_is_announced_before_it_ends_anything(mode: Mode) {
     }
     let alive = health.check(HealthCheckRequest { service: "liveness".into() }).await.unwrap();
     assert_eq!(alive.into_inner().status(), ServingStatus::Serving);
-    // Callers who have not heard of it yet are served.
+    // Callers that have not seen the change yet are still served.
     client.set(set_request("k", "v")).await.unwrap();
-    // A client that watches would ask again at once if it ended.
+    // A watching client would call again at once if the stream ended.
     let next = tokio::time::timeout(Duration::from_millis(300), watch.message()).await;
     assert!(next.is_err(), "{next:?}");
     assert!(!draining.is_finished());
@@ -96,7 +97,7 @@ async fn a_drain_is_announced_before_it_ends_anything(mode: Mode) {
     client.set(set_request("k", "v")).await.unwrap_err();
 }
 
-/// It would hold the connection up.
+/// An open watch would keep the connection open.
 async fn a_watch_of_health_ends_after_goaway(mode: Mode) {
     let age = [("server.max_connection_age", "1s"), ("server.max_connection_age_grace", "1h")];
     let replica = mode.replica(&age).await;
@@ -160,7 +161,7 @@ async fn reflection_can_be_switched_off(mode: Mode) {
 async fn an_outage_of_redis_fails_neither_liveness_nor_readiness() {
     let mut redis = Redis::start().await;
     let replica = Replica::on(&redis, SHORT_BOUND).await;
-    replica.becomes_ready().await;
+    replica.wait_until_ready().await;
     eventually("redis serves", async || replica.is_serving("redis").await).await;
     redis.kill9();
     eventually("redis does not serve", async || !replica.is_serving("redis").await).await;
@@ -176,11 +177,11 @@ async fn an_outage_of_redis_fails_neither_liveness_nor_readiness() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_without_a_reachable_redis_becomes_ready_after_a_delay() {
-    let redis = Redis::absent(&[]);
+    let redis = Redis::not_started(&[]);
     let replica = Replica::connected_to(&redis.url(), &[("redis.connect_timeout", "300ms")]).await;
     assert!(!replica.is_serving("readiness").await);
     assert!(replica.is_serving("liveness").await);
-    replica.becomes_ready().await;
+    replica.wait_until_ready().await;
     assert!(!replica.is_serving("redis").await);
 }
 
@@ -196,24 +197,24 @@ async fn a_replica_with_another_number_of_partitions_does_not_serve() {
         assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
         refusal.reason() == "REPLICA_HALTED"
     };
-    eventually("it is halted", async || {
+    eventually("the replica is halted", async || {
         assert!(!second.is_serving("readiness").await);
-        second.ask(get.clone()).await.is_err_and(halted)
+        second.try_get(get.clone()).await.is_err_and(halted)
     })
     .await;
     always_until(tokio::time::Instant::now() + Duration::from_secs(1), async || {
         for service in READY {
             assert!(!second.is_serving(service).await);
         }
-        assert!(halted(second.ask(get.clone()).await.unwrap_err()));
-        assert!(halted(second.strong("k").await.unwrap_err()));
+        assert!(halted(second.try_get(get.clone()).await.unwrap_err()));
+        assert!(halted(second.get_strong("k").await.unwrap_err()));
     })
     .await;
     assert!(second.is_serving("liveness").await);
     let reason = second.redis().await.reason;
     assert!(reason.contains("64") && reason.contains('8'), "{reason}");
     assert!(first.is_serving("readiness").await);
-    assert!(first.strong("k").await.unwrap().is("v"));
+    assert!(first.get_strong("k").await.unwrap().is("v"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,8 +223,8 @@ async fn a_replica_with_another_number_of_partitions_reports_it_to_writers() {
     let _first = Replica::on(&redis, &[]).await;
     let second = Replica::connected_to(&redis.url(), &[("coherence.partitions", "8")]).await;
     let get = pb::GetRequest { key: "k".into(), ..Default::default() };
-    eventually("it is halted", async || {
-        second.ask(get.clone()).await.is_err_and(|refusal| refusal.reason() == "REPLICA_HALTED")
+    eventually("the replica is halted", async || {
+        second.try_get(get.clone()).await.is_err_and(|refusal| refusal.reason() == "REPLICA_HALTED")
     })
     .await;
     for refusal in [

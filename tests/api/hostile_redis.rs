@@ -4,20 +4,24 @@ use twintier::pb;
 
 use crate::harness::{Answer as _, Impostor, Redis, Replica, eventually, set_request};
 
-/// What sockets and the relay hold on the way, beside what a reply may have: 16 MiB with the
-/// default limits.
-const ON_THE_WAY: usize = 24 << 20;
+/// Bytes that socket buffers may hold, in addition to the limit of a reply (16 MiB by default).
+const SOCKET_BUFFERS: usize = 24 << 20;
 
-async fn is_cut_off(what: &str, impostor: &Impostor, url: &str, reason: &str) {
+async fn assert_disconnected(what: &str, impostor: &Impostor, url: &str, reason: &str) {
     let replica = Replica::connected_to(url, &[]).await;
-    eventually(&format!("{what}: the reason is named"), async || {
+    eventually(&format!("{what}: the reason is reported"), async || {
         let redis = replica.redis().await;
         redis.state() == pb::RedisState::Unavailable && redis.reason.contains(reason)
     })
     .await;
-    eventually(&format!("{what}: connections end, and it goes on trying"), async || impostor.ended() >= 4).await;
-    assert!(impostor.most_taken() <= 16 * 1024 * 1024 + ON_THE_WAY, "{what}: {} bytes", impostor.most_taken());
-    assert_eq!(replica.redis().await.state(), pb::RedisState::Unavailable, "{what}: it serves Stats");
+    eventually(&format!("{what}: connections end, and new ones follow"), async || impostor.closed_connections() >= 4)
+        .await;
+    assert!(
+        impostor.max_bytes_read() <= 16 * 1024 * 1024 + SOCKET_BUFFERS,
+        "{what}: {} bytes",
+        impostor.max_bytes_read()
+    );
+    assert_eq!(replica.redis().await.state(), pb::RedisState::Unavailable, "{what}: the replica serves Stats");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,22 +44,21 @@ async fn a_hostile_server_costs_its_connection_and_no_memory() {
         ("another protocol", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), b"", "does not speak the protocol of Redis"),
     ];
     for (what, head, body, reason) in cases {
-        let impostor = Impostor::saying(&head, body).await;
-        is_cut_off(what, &impostor, &format!("redis://127.0.0.1:{}", impostor.port()), reason).await;
+        let impostor = Impostor::sending(&head, body).await;
+        assert_disconnected(what, &impostor, &format!("redis://127.0.0.1:{}", impostor.port()), reason).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_sentinels_and_cluster_nodes_cost_their_connections_and_no_memory() {
     for scheme in ["redis-sentinel://127.0.0.1:PORT/0?service=main", "redis-cluster://127.0.0.1:PORT"] {
-        let impostor = Impostor::saying(&b"*1\r\n".repeat(100_000), b"").await;
+        let impostor = Impostor::sending(&b"*1\r\n".repeat(100_000), b"").await;
         let url = scheme.replace("PORT", &impostor.port().to_string());
-        is_cut_off(scheme, &impostor, &url, "of more than 32 levels").await;
+        assert_disconnected(scheme, &impostor, &url, "of more than 32 levels").await;
     }
 }
 
-/// What lies under the name of an entry, of its lease or of the list of hot keys, far larger than
-/// anything of this service.
+/// Last offset of an oversized value, which replaces an entry, its lease or the list of hot keys.
 const HUGE: &str = "67108863";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,9 +83,9 @@ async fn an_oversized_value_in_redis_is_a_miss_and_keeps_the_connection() {
     assert!(sent < 4 << 20, "redis sent {sent} bytes");
     let after = replica.redis().await;
     assert!(after.undecodable >= 2 && after.reconnects == 0 && after.errors == errors, "{after:?}");
-    // It is replaced like anything else that is damaged.
+    // A Set replaces it like any other damaged entry.
     replica.store(pb::SetRequest { source_version: Some(1), ..set_request("k", "v") }).await.unwrap();
-    assert!(replica.strong("k").await.unwrap().is("v"));
+    assert!(replica.get_strong("k").await.unwrap().is("v"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,7 +99,7 @@ async fn oversized_shared_records_are_ignored() {
     let replica = Replica::on(&redis, &[]).await;
     let policy = Some(pb::Policy { jitter: Some(0.1), ..Default::default() });
     replica.admin().set_policy(pb::SetPolicyRequest { namespace: "n".into(), policy }).await.unwrap();
-    eventually("the list is left out", async || replica.redis().await.undecodable >= 1).await;
+    eventually("the list is ignored", async || replica.redis().await.undecodable >= 1).await;
     let sent = output(&redis).await - before;
     assert!(sent < 8 << 20, "redis sent {sent} bytes");
     assert_eq!(replica.redis().await.reconnects, 0);

@@ -30,7 +30,7 @@ async fn several_keys_are_invalidated_at_once_and_counted(mode: Mode) {
     assert_eq!(answer.removed, Some(3));
     for key in ["a", "b", "c"] {
         assert!(replica.get(key).await.miss().is_some());
-        assert!(replica.strong(key).await.unwrap().miss().is_some());
+        assert!(replica.get_strong(key).await.unwrap().miss().is_some());
     }
     assert!(replica.get("d").await.is("d"));
 }
@@ -41,7 +41,7 @@ async fn a_key_that_is_named_twice_counts_once(mode: Mode) {
     assert_eq!(replica.remove(keys(&["a", "a", "b", "a", "b"])).await.unwrap().removed, Some(1));
 }
 
-/// So many that every partition has some.
+/// Enough keys for every partition to have some.
 const MANY: usize = 300;
 
 async fn a_namespace_invalidation_leaves_other_namespaces(mode: Mode) {
@@ -63,7 +63,7 @@ async fn a_namespace_invalidation_leaves_other_namespaces(mode: Mode) {
         consistency: pb::Consistency::Strong.into(),
         ..Default::default()
     };
-    assert!(replica.ask(strong).await.unwrap().miss().is_some());
+    assert!(replica.try_get(strong).await.unwrap().miss().is_some());
 }
 
 async fn an_entry_set_after_a_namespace_invalidation_is_kept(mode: Mode) {
@@ -138,7 +138,7 @@ async fn a_namespace_invalidation_keeps_other_namespaces_in_memory_on_all_replic
         eventually("the entry is gone", async || fleet[1].get_from("gone", &key).await.miss().is_some()).await;
         assert!(fleet[1].get_from("stays", &key).await.is("v"));
     }
-    // What was invalidated does not come back, however it is asked for.
+    // An invalidated entry stays absent for every kind of read.
     let absent = pb::SetRequest {
         namespace: "gone".into(),
         condition: Some(pb::set_request::Condition::IfAbsent(pb::IfAbsent {})),

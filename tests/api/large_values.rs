@@ -101,7 +101,7 @@ fn nearly_all(hits: usize, all: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_reads_hit_while_large_values_are_read() {
     let bench = Bench::with("16MiB", (0..LARGE_KEYS).map(|index| (large(index), LARGE))).await;
-    bench.proxy.share(Direction::ToClient, RATE);
+    bench.proxy.limit_together(Direction::ToClient, RATE);
     let mut client = bench.replica.client.clone();
     let reading = tokio::spawn(async move {
         for index in 0..LARGE_KEYS {
@@ -120,7 +120,7 @@ async fn small_reads_hit_while_large_values_are_read() {
 async fn small_reads_hit_while_a_large_batch_is_read() {
     const ITEMS: usize = 40;
     let bench = Bench::with("1MiB", (0..ITEMS).map(|index| (large(index), MIB / 2))).await;
-    bench.proxy.share(Direction::ToClient, RATE);
+    bench.proxy.limit_together(Direction::ToClient, RATE);
     let mut client = bench.replica.client.clone();
     let reading = tokio::spawn(async move {
         let (keys, namespace) = ((0..ITEMS).map(large).collect(), NAMESPACE.to_owned());
@@ -144,7 +144,7 @@ async fn small_reads_hit_while_a_large_batch_is_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_reads_hit_while_large_values_are_written() {
     let bench = Bench::with("16MiB", []).await;
-    bench.proxy.share(Direction::ToServer, RATE);
+    bench.proxy.limit_together(Direction::ToServer, RATE);
     let mut client = bench.replica.client.clone();
     let writing = tokio::spawn(async move {
         for index in 0..LARGE_KEYS {
@@ -192,7 +192,7 @@ async fn a_value_that_grows_and_shrinks_is_never_older_than_its_token() {
             let (least, token) = seen.borrow_and_update().clone();
             let tokens = vec![token];
             let get = pb::GetRequest { namespace: NAMESPACE.into(), key: "k".into(), tokens, ..Default::default() };
-            let found = reader.ask(get).await.expect("an answer");
+            let found = reader.try_get(get).await.expect("an answer");
             assert!(number(&found) >= least, "older than its token");
             if least == WRITES {
                 return;

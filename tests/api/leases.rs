@@ -56,7 +56,7 @@ fn brief(key: &str, value: &str) -> pb::SetRequest {
 
 impl Replica {
     async fn wants(&self, key: &str) -> pb::Lease {
-        let answer = self.ask(at_once(key)).await.expect("a Get never fails");
+        let answer = self.try_get(at_once(key)).await.expect("a Get never fails");
         answer.lease.clone().unwrap_or_else(|| panic!("no lease of {key}: {:?}", answer.seen()))
     }
 
@@ -109,12 +109,12 @@ async fn answered(get: JoinHandle<pb::GetResponse>) -> pb::GetResponse {
 
 async fn one_caller_gets_the_lease_and_waiters_get_its_value(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    let winner = replica.ask(wanting("k")).await.unwrap();
+    let winner = replica.try_get(wanting("k")).await.unwrap();
     let lease = winner.lease.clone().expect("the lease");
     let lasts = Duration::try_from(lease.duration.unwrap()).unwrap();
     assert!(lasts > Duration::from_secs(9) && lasts <= Duration::from_secs(10), "{lasts:?}");
     assert_eq!(winner.seen(), ABSENT);
-    assert_eq!(replica.ask(at_once("k")).await.unwrap().seen(), LEASED);
+    assert_eq!(replica.try_get(at_once("k")).await.unwrap().seen(), LEASED);
     let gets: Vec<_> = (0..20).map(|_| replica.waits(wanting("k"))).collect();
     replica.waiting(20).await;
     assert_eq!(replica.fills("k", "made", &lease).await, pb::SetOutcome::Stored);
@@ -126,7 +126,7 @@ async fn one_caller_gets_the_lease_and_waiters_get_its_value(mode: Mode) {
     let stats = replica.leases().await;
     assert_eq!((stats.granted, stats.filled, stats.waited, stats.served, stats.waiting), (1, 1, 20, 20, 0));
     // A hit is no occasion for a lease.
-    assert_eq!(replica.ask(wanting("k")).await.unwrap().lease, None);
+    assert_eq!(replica.try_get(wanting("k")).await.unwrap().lease, None);
 }
 
 async fn a_waiter_without_a_value_times_out(mode: Mode) {
@@ -137,7 +137,7 @@ async fn a_waiter_without_a_value_times_out(mode: Mode) {
     assert_eq!((answer.seen(), answer.lease), (LEASED, None));
     // The lease ends by time, and somebody else gets it.
     let lease = Some(pb::LeaseOptions { duration: wire(Duration::from_millis(50)), ..Default::default() });
-    assert!(replica.ask(pb::GetRequest { lease, ..wanting("brief") }).await.unwrap().lease.is_some());
+    assert!(replica.try_get(pb::GetRequest { lease, ..wanting("brief") }).await.unwrap().lease.is_some());
     assert!(answered(replica.waits(wanting("brief"))).await.lease.is_some());
 }
 
@@ -229,7 +229,7 @@ async fn no_caller_gets_the_lease_for_a_while_after_a_failure(mode: Mode) {
     let begun = Instant::now();
     let pause = Duration::from_millis(300);
     assert!(replica.gives_back("k", &lease, true, pause).await.released);
-    assert_eq!(replica.ask(at_once("k")).await.unwrap().seen(), LEASED);
+    assert_eq!(replica.try_get(at_once("k")).await.unwrap().seen(), LEASED);
     let next = answered(get).await;
     assert!(next.lease.is_some() && begun.elapsed() >= pause, "{:?} {:?}", next, begun.elapsed());
 }
@@ -241,10 +241,10 @@ async fn a_stale_value_is_answered_while_the_lease_is_held(mode: Mode) {
     // Who welcomes it has it at once, one of them with the lease.
     let hour = wire(Duration::from_secs(3600));
     let welcoming = || pb::GetRequest { max_staleness: hour, ..wanting("k") };
-    let first = replica.ask(welcoming()).await.unwrap();
+    let first = replica.try_get(welcoming()).await.unwrap();
     assert!(first.is("old") && first.stale().is_some(), "{first:?}");
     let lease = first.lease.expect("the lease");
-    let second = replica.ask(welcoming()).await.unwrap();
+    let second = replica.try_get(welcoming()).await.unwrap();
     assert!(second.is("old") && second.lease.is_none());
     // Who would rather wait gets it when the entry cannot be made, or the deadline comes.
     let or_stale = || pb::GetRequest { stale_if_error: true, ..wanting("k") };
@@ -272,18 +272,18 @@ async fn one_caller_refreshes_while_the_others_get_the_old_value(mode: Mode) {
     assert_eq!(replica.store(filled).await.unwrap().outcome(), pb::SetOutcome::Stored);
     let mut lease = None;
     eventually("somebody is to refresh it", async || {
-        let answer = replica.ask(wanting("k")).await.unwrap();
+        let answer = replica.try_get(wanting("k")).await.unwrap();
         assert!(answer.is("1"), "{answer:?}");
         lease = answer.lease;
         lease.is_some()
     })
     .await;
     for _ in 0..100 {
-        let answer = replica.ask(wanting("k")).await.unwrap();
+        let answer = replica.try_get(wanting("k")).await.unwrap();
         assert!(answer.is("1") && answer.lease.is_none(), "{answer:?}");
     }
     assert_eq!(replica.fills("k", "2", &lease.unwrap()).await, pb::SetOutcome::Stored);
-    assert!(replica.ask(wanting("k")).await.unwrap().is("2"));
+    assert!(replica.try_get(wanting("k")).await.unwrap().is("2"));
 }
 
 async fn a_caller_that_disconnects_does_not_block_waiters(mode: Mode) {
@@ -306,23 +306,23 @@ async fn every_broken_rule_of_a_lease_is_reported(mode: Mode) {
     let lease = Some(pb::LeaseOptions { duration: wire(Duration::from_millis(9)), wait: 7 });
     let request =
         pb::GetRequest { consistency: pb::Consistency::Strong.into(), metadata_only: true, lease, ..wanting("k") };
-    replica.ask(request).await.unwrap_err().names(&[
+    replica.try_get(request).await.unwrap_err().assert_violations(&[
         ("lease", "CONSISTENCY_STRONG"),
         ("lease", "metadata_only"),
         ("lease.duration", "10ms to 5m; was 9ms"),
         ("lease.wait", "was 7"),
     ]);
     let lease = Some(pb::LeaseOptions { duration: wire(Duration::from_secs(301)), ..Default::default() });
-    let refusal = replica.ask(pb::GetRequest { lease, ..wanting("k") }).await.unwrap_err();
-    refusal.names(&[("lease.duration", "10ms to 5m; was 5m1s")]);
+    let refusal = replica.try_get(pb::GetRequest { lease, ..wanting("k") }).await.unwrap_err();
+    refusal.assert_violations(&[("lease.duration", "10ms to 5m; was 5m1s")]);
     for bad in ["", "x", "00000000000000000000000000000000", "+0000000000000000000000000000001"] {
         let bad = pb::Lease { id: bad.into(), duration: None };
         let refusal = replica.store(with_lease("k", "v", &bad)).await.unwrap_err();
-        refusal.names(&[("lease", "must be a lease id from a response")]);
+        refusal.assert_violations(&[("lease", "must be a lease id from a response")]);
     }
     let retry_after = wire(Duration::from_secs(61));
     let request = pb::ReleaseLeaseRequest { lease: "x".into(), retry_after, ..Default::default() };
-    replica.client.clone().release_lease(request).await.unwrap_err().names(&[
+    replica.client.clone().release_lease(request).await.unwrap_err().assert_violations(&[
         ("key", "empty"),
         ("lease", "lease id from a response"),
         ("retry_after", "without failed"),
@@ -475,7 +475,7 @@ async fn a_full_redis_does_not_storm_the_source() {
     assert_eq!((refusal.code(), refusal.reason().as_str()), (Code::ResourceExhausted, "L2_FULL"));
     let next = answered(get).await;
     assert!(next.lease.is_some() && next.degraded, "{next:?}");
-    assert_eq!(replica.ask(at_once("k")).await.unwrap().seen(), LEASED, "one at a time");
+    assert_eq!(replica.try_get(at_once("k")).await.unwrap().seen(), LEASED, "one at a time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

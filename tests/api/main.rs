@@ -19,7 +19,7 @@ mod degraded;
 mod errors;
 mod expiry;
 mod fleet;
-// Shared with the fault drills, which use more of it.
+// The fault drills share the harness and use more of it.
 #[allow(dead_code, unused_imports)]
 mod harness;
 mod header_size;

@@ -24,7 +24,7 @@ async fn a_scrape_includes_the_latest_operation() {
         let labels = |(outcome, tier)| [("namespace", namespace), ("outcome", outcome), ("tier", tier)];
         OUTCOMES.map(|outcome| scrape.get("twintier_gets_total", &labels(outcome)) as u64)
     };
-    assert_eq!(gets("default"), [0; 5], "series are there from 0 on");
+    assert_eq!(gets("default"), [0; 5], "series exist from 0 on");
 
     for key in ["a", "b", "c"] {
         replica.get(key).await;
@@ -35,7 +35,7 @@ async fn a_scrape_includes_the_latest_operation() {
     replica.store(pb::SetRequest { condition: if_absent, ..set_request("a", "2") }).await.unwrap();
     replica.store(pb::SetRequest { tokens: vec!["x".into()], ..set_request("a", "3") }).await.unwrap_err();
     for _ in 0..4 {
-        replica.strong("a").await.unwrap();
+        replica.get_strong("a").await.unwrap();
     }
     replica.invalidate("b").await;
     replica.remove(whole_namespace("other")).await.unwrap();
@@ -88,7 +88,7 @@ async fn exactly_the_documented_metrics_are_exposed() {
     replica.wait_until_proven().await;
     replica.set("k", "v").await;
     replica.wait_until_cached("k", "v").await;
-    let away = replica.ask(pb::GetRequest { key: "k".repeat(100_000), ..Default::default() }).await;
+    let away = replica.try_get(pb::GetRequest { key: "k".repeat(100_000), ..Default::default() }).await;
     away.expect_err("too long");
 
     let documented: BTreeMap<_, _> =
@@ -98,7 +98,7 @@ async fn exactly_the_documented_metrics_are_exposed() {
         let families = replica.scrape().families();
         families.into_iter().filter(|(name, _)| !not_ours(name)).collect::<BTreeMap<_, _>>()
     };
-    eventually("what takes a while is there, too", async || {
+    eventually("delayed series exist too", async || {
         replica.get("k").await;
         exposed().len() >= documented.len()
     })
@@ -122,11 +122,11 @@ async fn a_thousand_namespaces_have_series_and_the_others_are_summed_up() {
     }
     let scrape = replica.scrape();
     let stored = scrape.by_label("twintier_sets_total", "namespace", "outcome=\"stored\"");
-    // One of the thousand is "default", where nothing was stored.
+    // One of the thousand is "default", which stored nothing.
     let apart: Vec<_> = (0..1100).map(|n| stored.get(&format!("n{n}")).copied()).collect();
     assert_eq!(apart, (0..1100).map(|n| (n < 999).then_some(1.0)).collect::<Vec<_>>());
     assert_eq!((stored.len(), stored["_other"]), (1001, 101.0));
-    assert!(!scrape.0.contains("overflow"), "the SDK has room for more series than it has by itself");
+    assert!(!scrape.0.contains("overflow"), "the limit of series is above the SDK's default");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,12 +148,12 @@ async fn metrics_report_an_outage_of_redis() {
     let url = redis.url();
     let replica = Replica::with_metrics(&[("redis.url", &url), ("redis.unresponsive_after", "200ms")], &[]).await;
     replica.wait_until_proven().await;
-    let said = ["twintier_redis_memory_usage_bytes", "twintier_redis_keys", "twintier_redis_round_trip_seconds"];
-    let said = || said.map(|name| replica.scrape().find(name, &[]).is_some());
-    eventually("it says how it is", async || said() == [true; 3]).await;
+    let series = ["twintier_redis_memory_usage_bytes", "twintier_redis_keys", "twintier_redis_round_trip_seconds"];
+    let series = || series.map(|name| replica.scrape().find(name, &[]).is_some());
+    eventually("the state of redis is reported", async || series() == [true; 3]).await;
     drop(redis);
-    eventually("it is gone", async || {
-        replica.strong("k").await.ok();
+    eventually("the outage is reported", async || {
+        replica.get_strong("k").await.ok();
         let scrape = replica.scrape();
         let failed = [("rpc_method", "twintier.v1.CacheService/Get"), ("error_type", "UNAVAILABLE")];
         scrape.get("twintier_redis_connected", &[]) == 0.0
@@ -162,17 +162,17 @@ async fn metrics_report_an_outage_of_redis() {
             && scrape.find("rpc_server_call_duration_seconds_count", &failed) > Some(0.0)
     })
     .await;
-    assert_eq!(said(), [false; 3], "nothing is known of it now");
+    assert_eq!(series(), [false; 3], "no value is reported during the outage");
     let errors = || replica.scrape().get("twintier_redis_errors_total", &[]);
     let before = errors();
-    replica.strong("k").await.unwrap_err();
-    assert!(errors() > before, "what cannot be sent has failed");
+    replica.get_strong("k").await.unwrap_err();
+    assert!(errors() > before, "unsent commands count as failed");
 }
 
 // === OTLP ===
 
-/// A replica that sends metrics often, after a Set and a Get.
-async fn sending(variables: &[(&str, &str)]) -> Replica {
+/// Starts a replica that exports metrics often, after a Set and a Get.
+async fn exporting_replica(variables: &[(&str, &str)]) -> Replica {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let variables = [variables, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]].concat();
     let replica = Replica::with_metrics(&[], &variables).await;
@@ -184,7 +184,7 @@ async fn sending(variables: &[(&str, &str)]) -> Replica {
 const KEY: &str = "user:4711:secret-key";
 const VALUE: &str = "a-value-nobody-may-see";
 
-/// Counted Gets of the namespace that were answered from memory, as the collector knows them.
+/// Hits of memory in the namespace that the collector has received.
 fn hits(collector: &Collector) -> Option<u64> {
     let (_, metric) = collector.latest("twintier.gets")?;
     let Some(Data::Sum(sum)) = metric.data else { panic!("a sum") };
@@ -201,9 +201,9 @@ fn hits(collector: &Collector) -> Option<u64> {
     }
 }
 
-async fn is_received(collector: Collector, variables: &[(&str, &str)]) {
-    let replica = sending(variables).await;
-    eventually("what was counted has arrived", async || hits(&collector) == Some(1)).await;
+async fn assert_received(collector: Collector, variables: &[(&str, &str)]) {
+    let replica = exporting_replica(variables).await;
+    eventually("counts have arrived", async || hits(&collector) == Some(1)).await;
     eventually("durations have arrived", async || {
         let durations = collector.latest("rpc.server.call.duration").and_then(|(_, metric)| metric.data);
         let Some(Data::Histogram(durations)) = durations else { return false };
@@ -216,7 +216,7 @@ async fn is_received(collector: Collector, variables: &[(&str, &str)]) {
     assert!(names["service.version"].contains(env!("CARGO_PKG_VERSION")), "{names:?}");
     assert!(names.contains_key("service.instance.id"), "{names:?}");
 
-    // Without Redis these have nothing to tell.
+    // These metrics have no data without Redis.
     let quiet = [
         "twintier.bus.lag",
         "twintier.staleness",
@@ -238,7 +238,7 @@ async fn is_received(collector: Collector, variables: &[(&str, &str)]) {
     );
     assert_eq!(collector.names().difference(&known).next(), None);
 
-    // What happens last is not lost.
+    // The last export includes the latest operation.
     replica.get_from("shop", KEY).await;
     assert!(replica.stop().await);
     assert_eq!(hits(&collector), Some(2));
@@ -255,21 +255,21 @@ async fn a_collector_receives_metrics_over_grpc() {
     let collector = Collector::grpc().await;
     let url = collector.url();
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
-    is_received(collector, &variables).await;
+    assert_received(collector, &variables).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_receives_metrics_over_http() {
     let collector = Collector::http().await;
     let url = collector.url();
-    is_received(collector, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &url)]).await;
+    assert_received(collector, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &url)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disabled_sdk_sends_nothing_and_can_still_be_scraped() {
     let collector = Collector::http().await;
     let url = collector.url();
-    let replica = sending(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_SDK_DISABLED", "true")]).await;
+    let replica = exporting_replica(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url), ("OTEL_SDK_DISABLED", "true")]).await;
     let hit = [("namespace", "shop"), ("outcome", "hit"), ("tier", "l1")];
     assert_eq!(replica.scrape().get("twintier_gets_total", &hit), 1.0);
     assert!(replica.stop().await);
@@ -278,13 +278,13 @@ async fn a_disabled_sdk_sends_nothing_and_can_still_be_scraped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreachable_or_silent_collector_delays_no_request() {
-    // The system accepts for it, and nothing answers.
+    // The kernel accepts connections, and no process answers them.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("http://{}", listener.local_addr().unwrap());
     for endpoint in ["http://127.0.0.1:1", &silent] {
         for protocol in ["grpc", "http/protobuf"] {
             let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
-            let replica = sending(&variables).await;
+            let replica = exporting_replica(&variables).await;
             assert!(within(LONG_TIMEOUTS, replica.stop()).await, "{endpoint} {protocol}");
         }
     }

@@ -6,14 +6,14 @@ use crate::harness::{Cluster, Redis, Replica, Reply, eventually, set_request};
 
 const SAMPLED: (&str, &str) = ("redis.namespace_sampling", "1s");
 
-/// Sets entries of a namespace with values of that size.
+/// Sets entries of a namespace with values of this size.
 async fn fill(replica: &Replica, namespace: &str, keys: usize, size: usize) {
     for n in 0..keys {
         replica.set_in(namespace, &format!("k{n}"), &"v".repeat(size)).await;
     }
 }
 
-/// Keys of a namespace, and the sum of their MEMORY USAGE, as the server tells them.
+/// Number of keys of a namespace, and the sum of their MEMORY USAGE, as Redis reports them.
 async fn held(redis: &Redis, namespace: &str) -> [u64; 2] {
     let script = "local keys, bytes = redis.call('KEYS', ARGV[1]), 0
         for _, key in ipairs(keys) do bytes = bytes + redis.call('MEMORY', 'USAGE', key) end
@@ -36,14 +36,14 @@ async fn a_few_entries_are_counted_exactly_and_every_replica_reports_them() {
     replica.wait_until_proven().await;
     fill(&replica, "small", 120, 50).await;
     fill(&replica, "large", 40, 5000).await;
-    // Other programs' keys are none of a namespace.
+    // Keys of other programs do not count.
     redis.cli(&["SET", "other:v:small:k", "v"]).await;
     let (small, large) = (held(&redis, "small").await, held(&redis, "large").await);
     assert_eq!((small[0], large[0]), (120, 40));
     let other = Replica::on(&redis, &[SAMPLED]).await;
     other.get_from("small", "k0").await;
     for replica in [&replica, &other] {
-        eventually("both are counted", async || {
+        eventually("both namespaces are counted", async || {
             reported(&replica.counts("small").await) == Some(small)
                 && reported(&replica.counts("large").await) == Some(large)
         })
@@ -56,15 +56,15 @@ async fn a_few_entries_are_counted_exactly_and_every_replica_reports_them() {
     let small_here = [("namespace", "small")];
     assert_eq!(scrape.get("twintier_redis_namespace_keys", &small_here), small[0] as f64);
     assert_eq!(scrape.get("twintier_redis_namespace_memory_usage_bytes", &small_here), small[1] as f64);
-    // The fleet has one Redis: its keys are not added up.
+    // All replicas share one Redis, so that its keys are counted once.
     let request = pb::StatsRequest { scope: pb::StatsScope::Fleet.into(), namespace: "small".into() };
-    eventually("the fleet is known", async || {
+    eventually("the fleet's usage is reported", async || {
         let fleet = replica.client.clone().stats(request.clone()).await.unwrap().into_inner();
         fleet.fleet.len() == 2 && reported(&fleet.namespaces[0]) == Some(small)
     })
     .await;
     redis.kill9();
-    eventually("nothing is reported of a Redis that is away", async || {
+    eventually("no usage is reported during an outage", async || {
         let counts = replica.counts("small").await;
         (counts.redis_keys, counts.redis_bytes, replica.redis().await.namespace_sample_keys) == (None, None, None)
     })
@@ -83,9 +83,9 @@ async fn many_entries_are_estimated_with_a_bounded_number_of_commands() {
           redis.call('SET', 'twintier:{' .. n % 64 .. '}:v:few:' .. n, string.rep('v', 20 + n * 7919 % 40))
         end";
     redis.cli(&["EVAL", script, "0"]).await;
-    // One sample only.
+    // The interval allows one sample only.
     let replica = Replica::on(&redis, &[("redis.namespace_sampling", "1h")]).await;
-    eventually("it is sampled", async || replica.counts("many").await.redis_bytes.is_some()).await;
+    eventually("the namespace is sampled", async || replica.counts("many").await.redis_bytes.is_some()).await;
     let calls = redis.cli(&["INFO", "commandstats"]).await.text();
     let called = |command: &str| {
         let line = calls.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -116,7 +116,7 @@ async fn usage_is_summed_up_over_the_primaries_of_a_cluster() {
         sums = [sums[0] + held[0], sums[1] + held[1]];
     }
     assert_eq!(sums[0], 100);
-    eventually("all are counted", async || reported(&replica.counts("n").await) == Some(sums)).await;
+    eventually("all keys are counted", async || reported(&replica.counts("n").await) == Some(sums)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,5 +137,5 @@ async fn foreign_data_in_place_of_a_sample_or_claim_is_replaced() {
     redis.cli(&["LPUSH", "twintier:{0}:s:c", "of another type"]).await;
     let replica = Replica::on(&redis, &[SAMPLED]).await;
     replica.store(set_request("k", "v")).await.unwrap();
-    eventually("it is counted", async || replica.counts("default").await.redis_keys == Some(1)).await;
+    eventually("the usage is reported", async || replica.counts("default").await.redis_keys == Some(1)).await;
 }

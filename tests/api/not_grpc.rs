@@ -18,8 +18,8 @@ use crate::harness::{Answer as _, Replica, Wire, whole_namespace, within};
 
 const INVALIDATE: &str = "/twintier.v1.CacheService/Invalidate";
 
-/// A request that empties the default namespace, where it is carried out.
-fn emptying() -> Bytes {
+/// A request that invalidates the default namespace.
+fn invalidate_all() -> Bytes {
     let message = whole_namespace("").encode_to_vec();
     let mut frame = vec![0];
     frame.extend((message.len() as u32).to_be_bytes());
@@ -62,19 +62,19 @@ async fn other_content_types_are_refused_without_effect() {
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
-        let answer = send(&mut wire, request, Body::new(Full::new(emptying()))).await;
+        let answer = send(&mut wire, request, Body::new(Full::new(invalidate_all()))).await;
         assert_eq!(answer.status, 415, "{content_type:?}");
         assert_eq!(answer.headers["accept"], "application/grpc");
         assert!(answer.headers.get("grpc-status").is_none() && answer.body.contains("gRPC"), "{}", answer.body);
-        // A browser must not let pages elsewhere read it.
+        // A browser must not let other sites read the answer.
         assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
         assert!(replica.get("k").await.is("v"), "{content_type:?} was carried out");
     }
     for grpc in ["application/grpc", "application/grpc+proto", "Application/gRPC; charset=utf-8"] {
         replica.set("k", "v").await;
-        // Proxies drop `te: trailers`: it is not asked for.
+        // Proxies drop `te: trailers`, so that the service does not require it.
         let request = Request::post(INVALIDATE).header("content-type", grpc);
-        let answer = send(&mut wire, request, Body::new(Full::new(emptying()))).await;
+        let answer = send(&mut wire, request, Body::new(Full::new(invalidate_all()))).await;
         assert_eq!(answer.status, 200, "{grpc}");
         assert_eq!(replica.get("k").await.miss(), Some(pb::MissReason::Absent), "{grpc} was not carried out");
     }
@@ -88,7 +88,7 @@ async fn other_http_methods_are_refused_without_effect() {
     for method in ["PUT", "DELETE", "OPTIONS", "PATCH", "GET", "HEAD", "TRACE"] {
         for path in [INVALIDATE, "/grpc.health.v1.Health/Check", "/nothing"] {
             let request = Request::builder().method(method).uri(path).header("content-type", "application/grpc");
-            let answer = send(&mut wire, request, Body::new(Full::new(emptying()))).await;
+            let answer = send(&mut wire, request, Body::new(Full::new(invalidate_all()))).await;
             assert_eq!((answer.status, answer.headers["allow"].to_str().unwrap()), (405, "POST"), "{method} {path}");
             assert_eq!(answer.body.is_empty(), method == "HEAD", "{method} {path}");
         }
@@ -100,7 +100,7 @@ async fn other_http_methods_are_refused_without_effect() {
 async fn a_refusal_does_not_wait_for_the_body() {
     let replica = Replica::start(&[]).await;
     let mut wire = Wire::connect(replica.address).await;
-    let begun = futures_util::stream::iter([Ok::<_, Infallible>(Frame::data(emptying()))]);
+    let begun = futures_util::stream::iter([Ok::<_, Infallible>(Frame::data(invalidate_all()))]);
     let endless = futures_util::StreamExt::chain(begun, futures_util::stream::pending());
     let request = Request::post(INVALIDATE).header("content-type", "text/plain");
     let answer = within(Duration::from_secs(10), send(&mut wire, request, Body::new(StreamBody::new(endless)))).await;
@@ -131,7 +131,7 @@ async fn the_proxy_protocol_is_answered_with_a_reason() {
         let mut stream = TcpStream::connect(replica.address).await.unwrap();
         stream.write_all(&preamble).await.unwrap();
         let mut answer = Vec::new();
-        // What the service has not read makes its system reset the connection, after the answer.
+        // The kernel resets a connection with unread bytes, after it has sent the answer.
         let _ = within(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
         assert_eq!(answer.get(..9), Some(&[0, 0, 0, 4, 0, 0, 0, 0, 0][..]), "SETTINGS: {answer:?}");
         let (head, reason) = answer[9..].split_at(17);

@@ -46,10 +46,10 @@ async fn a_value_may_be_as_large_as_its_namespace_allows(mode: Mode) {
     let replica = mode.replica(&settings).await;
     replica.set_in("small", "k", &"x".repeat(10)).await;
     let refused = replica.store(named("small", "k", &"x".repeat(11))).await.unwrap_err();
-    refused.names(&[("value", "at most 10 bytes; was 11 bytes")]);
+    refused.assert_violations(&[("value", "at most 10 bytes; was 11 bytes")]);
     replica.set("k", &"x".repeat(1024)).await;
     let refused = replica.store(set_request("k", &"x".repeat(1025))).await.unwrap_err();
-    refused.names(&[("value", "at most 1024 bytes")]);
+    refused.assert_violations(&[("value", "at most 1024 bytes")]);
 }
 
 async fn an_immutable_entry_is_never_overwritten(mode: Mode) {
@@ -86,14 +86,14 @@ async fn requests_beyond_the_rate_are_refused(mode: Mode) {
     }
     let refused = refused.expect("100 requests took longer than 49 s");
     assert_eq!((refused.code(), refused.reason()), (Code::ResourceExhausted, "LIMIT_REACHED".to_owned()));
-    let wait = refused.retry_delay().expect("says when to try again");
+    let wait = refused.retry_delay().expect("the error has a retry delay");
     assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");
     let throttled = replica.counts("slow").await.throttled;
     assert!(throttled >= 1);
-    // It passes after that time; others are not affected.
+    // A later request is allowed. Other namespaces are not affected.
     replica.set("k", "v").await;
     let request = pb::GetRequest { namespace: "slow".into(), key: "k".into(), ..Default::default() };
-    eventually("a later request passes", async || replica.ask(request.clone()).await.is_ok()).await;
+    eventually("a later request passes", async || replica.try_get(request.clone()).await.is_ok()).await;
 }
 
 async fn the_memory_quota_of_a_namespace_is_enforced(mode: Mode) {
@@ -104,7 +104,7 @@ async fn the_memory_quota_of_a_namespace_is_enforced(mode: Mode) {
         match replica.store(named("small", &n.to_string(), &value)).await {
             Ok(stored) => assert_eq!(stored.outcome(), SetOutcome::Stored),
             Err(status) => {
-                assert!(mode.is_alone(), "what memory does not take is in Redis");
+                assert!(mode.is_standalone(), "an entry refused by memory is in Redis");
                 assert_eq!((status.code(), status.reason()), (Code::ResourceExhausted, "LIMIT_REACHED".to_owned()));
                 refused += 1;
             }
@@ -113,17 +113,17 @@ async fn the_memory_quota_of_a_namespace_is_enforced(mode: Mode) {
     let counts = replica.counts("small").await;
     assert!(counts.bytes > 5000 && counts.bytes <= 10 * 1024, "{} bytes", counts.bytes);
     assert!(counts.over_quota >= 10);
-    if mode.is_alone() {
+    if mode.is_standalone() {
         assert_eq!(refused, counts.over_quota);
     } else {
         for n in 0..20 {
             assert!(replica.get_from("small", &n.to_string()).await.is(&value));
         }
     }
-    // What replaces an entry needs no room beside it.
+    // A replacement frees the room of the old entry.
     let replaced = replica.store(named("small", "0", &value)).await.unwrap();
     assert_eq!(replaced.outcome(), SetOutcome::Stored);
-    // And others have room of their own.
+    // Other namespaces have their own room.
     replica.set("k", &value).await;
     assert!(replica.get("k").await.is(&value));
 }
@@ -146,14 +146,15 @@ async fn an_invalidated_entry_frees_its_quota(mode: Mode) {
         }
         let selector = Some(selector);
         replica.remove(pb::InvalidateRequest { namespace: "n".into(), selector, ..Default::default() }).await.unwrap();
-        // At once: nothing is refused because of what is dead.
+        // Invalidated entries count no more, so that no Set is refused.
         for n in 0..100 {
             let fresh = named("n", &format!("b{round}/{n}"), &value);
             assert_eq!(replica.store(fresh).await.unwrap().outcome(), SetOutcome::Stored, "round {round}");
         }
         assert_eq!(replica.counts("n").await.over_quota, 0, "round {round}");
         replica.remove(whole_namespace("n")).await.unwrap();
-        eventually("nothing dead is left in memory", async || replica.counts("n").await.entries == 0).await;
+        eventually("invalidated entries are removed from memory", async || replica.counts("n").await.entries == 0)
+            .await;
     }
 }
 
@@ -183,7 +184,7 @@ async fn entries_live_in_one_replica_without_l2() {
     assert!(answer.is("1") && answer.tier() == pb::Tier::L1 && answer.stale().is_none());
     assert_eq!(fleet[1].get_from("own", "k").await.miss(), Some(MissReason::Absent));
     assert_eq!(fleet.redis.cli(&["KEYS", "*:v:*"]).await, crate::harness::Reply::List(Vec::new()));
-    // Conditions are held against that memory.
+    // Conditions are checked against the memory of this replica.
     let absent =
         |value| pb::SetRequest { condition: Some(Condition::IfAbsent(pb::IfAbsent {})), ..named("own", "k", value) };
     assert_eq!(fleet[0].store(absent("2")).await.unwrap().outcome(), SetOutcome::AlreadyPresent);
@@ -197,20 +198,20 @@ async fn entries_live_in_one_replica_without_l2() {
     let touched = fleet[0].client.clone().touch(touch).await.unwrap().into_inner();
     assert_eq!(touched.outcome(), pb::TouchOutcome::Touched);
     assert!(fleet[0].get_from("own", "k").await.ttl() <= Duration::from_secs(10));
-    // An Invalidate reaches every memory all the same.
+    // An Invalidate still reaches the memory of every replica.
     let key = pb::InvalidateRequest { namespace: "own".into(), ..invalidate_key("k") };
     fleet[0].remove(key).await.unwrap();
     assert_eq!(fleet[0].get_from("own", "k").await.miss(), Some(MissReason::Absent));
     let gone = async || fleet[1].get_from("own", "k").await.miss() == Some(MissReason::Absent);
-    eventually("it is gone at the other", gone).await;
+    eventually("the entry is gone at the other replica", gone).await;
     fleet[0].set_in("own", "k", "3").await;
     fleet[1].remove(whole_namespace("own")).await.unwrap();
     let gone = async || fleet[0].get_from("own", "k").await.miss() == Some(MissReason::Absent);
-    eventually("it is gone with its namespace", gone).await;
-    // The primary is not asked.
+    eventually("the entry is gone with its namespace", gone).await;
+    // A strong Get does not read the primary.
     let consistency = pb::Consistency::Strong.into();
     let strong = pb::GetRequest { namespace: "own".into(), key: "k".into(), consistency, ..Default::default() };
-    assert_eq!(fleet[0].ask(strong).await.unwrap().miss(), Some(MissReason::Disabled));
+    assert_eq!(fleet[0].try_get(strong).await.unwrap().miss(), Some(MissReason::Disabled));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,7 +220,7 @@ async fn entries_without_l2_survive_an_outage_of_redis() {
     let replica = Replica::on(&redis, &[("cache.l2", "false")]).await;
     replica.set("k", "1").await;
     redis.kill9();
-    eventually("redis is found away", async || replica.redis().await.state() == pb::RedisState::Unavailable).await;
+    eventually("the outage is noticed", async || replica.redis().await.state() == pb::RedisState::Unavailable).await;
     replica.set("other", "2").await;
     let answer = replica.get("k").await;
     assert!(answer.is("1") && !answer.degraded);
@@ -241,7 +242,7 @@ async fn a_namespace_can_read_strongly_by_default() {
             max_staleness,
             ..Default::default()
         };
-        replica.ask(request).await.unwrap().tier()
+        replica.try_get(request).await.unwrap().tier()
     };
     assert_eq!(ask(pb::Consistency::Bounded, None).await, pb::Tier::L1);
     let bound = Some(prost_types::Duration { seconds: 2, nanos: 0 });
@@ -256,13 +257,13 @@ async fn an_immutable_entry_is_visible_everywhere_without_a_message() {
         let stored = fleet[0].set_in("fixed", &n.to_string(), "v").await;
         let tokens = vec![stored.token];
         let request = pb::GetRequest { namespace: "fixed".into(), key: n.to_string(), tokens, ..Default::default() };
-        assert!(fleet[1].ask(request).await.unwrap().is("v"));
+        assert!(fleet[1].try_get(request).await.unwrap().is("v"));
     }
     assert_eq!(fleet[1].coherence().await.messages_applied, before);
     fleet[0].remove(whole_namespace("fixed")).await.unwrap();
     for n in 0..20 {
         let gone = async || fleet[1].get_from("fixed", &n.to_string()).await.miss().is_some();
-        eventually("it is gone", gone).await;
+        eventually("the entry is gone", gone).await;
     }
 }
 
@@ -274,8 +275,8 @@ async fn memory_keeps_an_entry_up_to_its_limit() {
     let from_redis = async || {
         let answer = replica.get_from("brief", "k").await;
         assert!(answer.is("v") && answer.stale().is_none());
-        assert!(answer.ttl() > Duration::from_secs(200), "its life is not shortened");
+        assert!(answer.ttl() > Duration::from_secs(200), "the time to live is not shortened");
         answer.tier() == pb::Tier::L2
     };
-    eventually("redis is asked again", from_redis).await;
+    eventually("redis is read again", from_redis).await;
 }

@@ -10,7 +10,7 @@ use crate::harness::{
     whole_namespace,
 };
 
-/// Refusals that concern the user of this service, as the ACL LOG has them.
+/// Refusals in the ACL LOG that concern the user of the service.
 async fn refusals(redis: &Redis) -> Vec<String> {
     let Reply::List(entries) = redis.cli(&["ACL", "LOG"]).await else { panic!("not a list") };
     let words = |entry: &Reply| match entry {
@@ -27,7 +27,7 @@ fn shown(field: &Reply) -> String {
     }
 }
 
-/// The line of docs/redis.md that says what the user of this service may do.
+/// The line of docs/redis.md with the rights of the service's user.
 fn documented_user() -> String {
     let page = include_str!("../../docs/redis.md");
     page.lines().find(|line| line.starts_with("user twintier ")).expect("documented").to_owned()
@@ -54,7 +54,7 @@ async fn the_documented_rights_are_enough() {
     let condition = Some(pb::set_request::Condition::IfAbsent(pb::IfAbsent {}));
     let refused = other.store(pb::SetRequest { condition, ..set_request("k", "w") }).await.unwrap();
     assert_eq!(refused.outcome(), pb::SetOutcome::AlreadyPresent);
-    assert!(one.strong("k").await.unwrap().is("v"));
+    assert!(one.get_strong("k").await.unwrap().is("v"));
     one.remove(pb::InvalidateRequest { barrier, ..invalidate_key("k") }).await.unwrap();
     other.assert_missing("k").await;
     other.set("k", "again").await;
@@ -66,17 +66,17 @@ async fn the_documented_rights_are_enough() {
     let policy = Some(pb::Policy { jitter: Some(0.1), ..Default::default() });
     one.admin().set_policy(pb::SetPolicyRequest { namespace: "n".into(), policy }).await.unwrap();
     one.admin().reset_policy(pb::ResetPolicyRequest { namespace: "n".into() }).await.unwrap();
-    eventually("the fleet is told", async || other.fleet().await.fleet.len() == 2).await;
+    eventually("the fleet has the change", async || other.fleet().await.fleet.len() == 2).await;
     one.get("k").await;
     eventually("the hot keys are listed", async || redis.cli(&["EXISTS", "twintier:{0}:h"]).await.number() == 1).await;
-    eventually("what Redis says of itself is known", async || one.redis().await.used_memory > 0).await;
-    // All that is stored lies under the prefix.
+    eventually("INFO of Redis is known", async || one.redis().await.used_memory > 0).await;
+    // All stored keys have the prefix.
     let names = format!("{:?}", redis.cli(&["KEYS", "[^t]*"]).await);
     assert_eq!(names, "List([])");
     assert_eq!(refusals(&redis).await, Vec::<String>::new());
 }
 
-/// Each feature that sends Redis something of its own.
+/// Uses each feature that sends its own commands to Redis.
 async fn use_everything(one: &Replica, other: &Replica, redis: &Redis) {
     let tags = vec!["t".to_owned()];
     let request = pb::SetRequest {
@@ -90,10 +90,10 @@ async fn use_everything(one: &Replica, other: &Replica, redis: &Redis) {
     one.store(request).await.unwrap();
     let lease = Some(pb::LeaseOptions { wait: pb::LeaseWait::None.into(), ..Default::default() });
     let wanting = |key: &str| pb::GetRequest { key: key.into(), lease, ..Default::default() };
-    let granted = one.ask(wanting("leased")).await.unwrap().lease.expect("granted");
+    let granted = one.try_get(wanting("leased")).await.unwrap().lease.expect("granted");
     let condition = Some(pb::set_request::Condition::Lease(granted.id));
     one.store(pb::SetRequest { condition, ..set_request("leased", "v") }).await.unwrap();
-    let returned = one.ask(wanting("returned")).await.unwrap().lease.expect("granted");
+    let returned = one.try_get(wanting("returned")).await.unwrap().lease.expect("granted");
     let release = pb::ReleaseLeaseRequest { key: "returned".into(), lease: returned.id, ..Default::default() };
     one.client.clone().release_lease(release).await.unwrap();
     let ttl = prost_types::Duration { seconds: 60, nanos: 0 };
@@ -138,19 +138,22 @@ async fn only_documented_commands_are_sent() {
     let other = Replica::on(&redis, &settings).await;
     use_everything(&one, &other, &redis).await;
     eventually("namespaces are measured", async || one.counts("default").await.redis_bytes.is_some()).await;
-    // A takeover: the same server in another life.
+    // A takeover: the same server in a new life.
     redis.cli(&["CLIENT", "KILL", "USER", "twintier"]).await;
     one.wait_until_proven().await;
     redis.cli(&["FLUSHALL"]).await;
     one.wait_until_proven().await;
     one.set("k", "v").await;
-    // A replica that leaves takes itself off the registry.
+    // A replica removes itself from the registry when it stops.
     assert!(other.stop().await);
     assert_eq!(refusals(&redis).await, Vec::<String>::new());
-    // The log does say what is refused.
+    // The log does contain refusals.
     redis.cli(&["ACL", "SETUSER", "twintier", "-client|id"]).await;
     redis.cli(&["CLIENT", "KILL", "USER", "twintier"]).await;
-    eventually("it is logged", async || refusals(&redis).await.iter().any(|entry| entry.contains("client|id"))).await;
+    eventually("the refusal is logged", async || {
+        refusals(&redis).await.iter().any(|entry| entry.contains("client|id"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,16 +203,16 @@ async fn a_missing_right_is_named() {
         let user = documented_user().replace(&format!("{missing} "), "");
         let (redis, _file) = with_users(&[ADMIN, &user]).await;
         let replica = Replica::connected_to(&redis.url(), USER).await;
-        // fred does not tell that SUBSCRIBE is refused: then nothing comes back.
+        // fred does not report that SUBSCRIBE was refused: no answer arrives.
         let word = match missing {
             "+subscribe" => "may this user subscribe",
             "+hset" => "can't run this command",
             "&twintier:*" => "can't publish to the channel",
             _ => "NOPERM",
         };
-        eventually("it says which right is missing", async || {
+        eventually("the reason names the missing right", async || {
             let reason = replica.redis().await.reason;
-            // The words of Redis 7.0, or those of later servers.
+            // The wording of Redis 7.0, or of later servers.
             let named = reason.contains(word) || reason.contains("ACL failure in script");
             named && reason.contains("docs/redis.md")
         })
@@ -240,15 +243,14 @@ async fn settings_that_weaken_the_promise_are_logged() {
     assert_eq!(fleet[0].redis().await.warnings, Vec::<String>::new());
     let redis = Redis::with(&["--maxmemory-policy", "allkeys-lru"]).await;
     let replica = Replica::on(&redis, &[]).await;
-    eventually("it warns of eviction", async || {
+    eventually("the replica warns of eviction", async || {
         replica.redis().await.warnings.iter().any(|warning| warning.contains("allkeys-lru"))
     })
     .await;
 }
 
-/// A certificate of an authority for this machine's address, as arguments of Redis; and the
-/// authority's file.
-fn certified() -> (Authority, Vec<String>) {
+/// A certificate for this machine's address, as arguments of Redis, with its authority.
+fn tls_arguments() -> (Authority, Vec<String>) {
     let authority = Authority::new();
     let (certificate, key) = authority.certificate("127.0.0.1");
     let files = ["--tls-ca-cert-file", &authority.file(), "--tls-cert-file", &certificate, "--tls-key-file", &key];
@@ -258,7 +260,7 @@ fn certified() -> (Authority, Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_reached_by_tls_with_the_documented_rights() {
-    let (authority, mut args) = certified();
+    let (authority, mut args) = tls_arguments();
     let (port, bus) = (free_port().to_string(), free_port().to_string());
     let cluster = ["--tls-port", &port, "--tls-cluster", "yes", "--cluster-enabled", "yes", "--cluster-port", &bus];
     args.extend(cluster.map(str::to_owned));
@@ -272,13 +274,13 @@ async fn a_cluster_is_reached_by_tls_with_the_documented_rights() {
     let replica = Replica::connected_to(&url, &[USER, &[("redis.tls_ca_file", &file)]].concat()).await;
     replica.wait_until_proven().await;
     replica.store(pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set_request("k", "v") }).await.unwrap();
-    assert!(replica.strong("k").await.unwrap().is("v"));
+    assert!(replica.get_strong("k").await.unwrap().is("v"));
     assert_eq!(refusals(&redis).await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_are_reached_by_tls_with_their_own_password() {
-    let (authority, args) = certified();
+    let (authority, args) = tls_arguments();
     let (port, sentinel_port) = (free_port().to_string(), free_port().to_string());
     let primary =
         [&["--tls-port", &port, "--requirepass", "password"], &args.iter().map(String::as_str).collect::<Vec<_>>()[..]];
@@ -302,20 +304,20 @@ async fn sentinels_are_reached_by_tls_with_their_own_password() {
     replica.set("k", "v").await;
     let wrong =
         Replica::connected_to(&url, &[("redis.tls_ca_file", &file), ("redis.sentinel_password", "wrong")]).await;
-    eventually("it says why", async || wrong.redis().await.reason.contains("WRONGPASS")).await;
+    eventually("the reason is reported", async || wrong.redis().await.reason.contains("WRONGPASS")).await;
 }
 
-/// A Redis that speaks TLS on a port of its own and asks for certificates of its clients.
-async fn guarded() -> (Redis, Authority, String) {
-    let (authority, args) = certified();
+/// Starts a Redis that speaks TLS on its own port and requires client certificates.
+async fn redis_with_client_certificates() -> (Redis, Authority, String) {
+    let (authority, args) = tls_arguments();
     let port = free_port().to_string();
     let args: Vec<&str> = args.iter().map(|arg| if arg == "no" { "yes" } else { arg }).collect();
     let redis = Redis::with(&[&["--tls-port", &port][..], &args[..]].concat()).await;
     (redis, authority, format!("127.0.0.1:{port}"))
 }
 
-async fn says(replica: &Replica, words: &[&str]) {
-    eventually(&format!("it says {words:?}"), async || {
+async fn assert_reason(replica: &Replica, words: &[&str]) {
+    eventually(&format!("the reason contains {words:?}"), async || {
         let reason = replica.redis().await.reason;
         words.iter().all(|word| reason.contains(word))
     })
@@ -324,11 +326,11 @@ async fn says(replica: &Replica, words: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_certificate_is_sent_when_the_server_requests_one() {
-    let (_redis, authority, place) = guarded().await;
+    let (_redis, authority, place) = redis_with_client_certificates().await;
     let (url, authorities) = (format!("rediss://{place}"), authority.file());
     let (certificate, key) = authority.certificate("client");
     let without = Replica::connected_to(&url, &[("redis.tls_ca_file", &authorities)]).await;
-    says(&without, &["redis.tls_cert_file", "redis.tls_key_file"]).await;
+    assert_reason(&without, &["redis.tls_cert_file", "redis.tls_key_file"]).await;
     let settings =
         [("redis.tls_ca_file", &*authorities), ("redis.tls_cert_file", &certificate), ("redis.tls_key_file", &key)];
     let replica = Replica::connected_to(&url, &settings).await;
@@ -338,22 +340,22 @@ async fn a_client_certificate_is_sent_when_the_server_requests_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_tls_connection_names_the_setting_to_change() {
-    let (redis, authority, place) = guarded().await;
+    let (redis, authority, place) = redis_with_client_certificates().await;
     let plain = Replica::connected_to(&format!("redis://{place}"), &[]).await;
-    says(&plain, &["redis.url has to begin with rediss"]).await;
+    assert_reason(&plain, &["redis.url has to begin with rediss"]).await;
     let file = authority.file();
     let tls =
         Replica::connected_to(&redis.url().replace("redis://", "rediss://"), &[("redis.tls_ca_file", &file)]).await;
-    says(&tls, &["redis.url has to begin with redis instead of rediss"]).await;
+    assert_reason(&tls, &["redis.url has to begin with redis instead of rediss"]).await;
     let other = Authority::new();
     let distrusting =
         Replica::connected_to(&format!("rediss://{place}"), &[("redis.tls_ca_file", &other.file())]).await;
-    says(&distrusting, &["tls: invalid peer certificate", "redis.tls_ca_file"]).await;
+    assert_reason(&distrusting, &["tls: invalid peer certificate", "redis.tls_ca_file"]).await;
     let reason = distrusting.redis().await.reason;
     assert!(!reason.contains("InvalidCertificate"), "no debugging form: {reason}");
-    // Sentinels and members of a Cluster are reached in the same way.
+    // Sentinels and cluster nodes are reached in the same way.
     let sentinel = Replica::connected_to(&format!("redis-sentinel://{place}/0?service=main"), &[]).await;
-    says(&sentinel, &["redis.url has to begin with rediss"]).await;
+    assert_reason(&sentinel, &["redis.url has to begin with rediss"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -361,7 +363,7 @@ async fn a_subscription_closed_by_redis_names_the_likely_limit() {
     let redis = Redis::start().await;
     redis.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 8kb 8kb 1"]).await;
     let replica = Replica::connected_to(&redis.url(), &[]).await;
-    says(&replica, &["client-output-buffer-limit pubsub"]).await;
+    assert_reason(&replica, &["client-output-buffer-limit pubsub"]).await;
     redis.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 60"]).await;
     replica.wait_until_proven().await;
 }

@@ -43,16 +43,16 @@ pub fn select(selector: Selector) -> pb::InvalidateRequest {
 }
 
 impl Replica {
-    /// Sets an entry with tags, and expects that it is stored.
+    /// Sets an entry with tags, and asserts that it is stored.
     pub async fn set_tagged(&self, key: &str, value: &str, tags: &[&str]) {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
         let response = self.store(pb::SetRequest { tags, ..set_request(key, value) }).await.unwrap();
         assert_eq!(response.outcome(), pb::SetOutcome::Stored);
     }
 
-    /// Whether there is an entry, by memory and by Redis.
+    /// True if the entry exists. Memory and Redis must agree.
     pub async fn has(&self, key: &str) -> bool {
-        let (bounded, strong) = (self.get(key).await.miss(), self.strong(key).await.unwrap().miss());
+        let (bounded, strong) = (self.get(key).await.miss(), self.get_strong(key).await.unwrap().miss());
         assert_eq!(bounded, strong, "{key}");
         bounded.is_none()
     }
@@ -60,8 +60,8 @@ impl Replica {
 
 const KEYS: [&str; 7] = ["user", "user:42", "user:42:posts", "user:42/a/b", "user:421", "users", "42:user"];
 
-/// Sets all keys, invalidates, and expects that those are gone and the others are there.
-async fn takes(replica: &Replica, request: pb::InvalidateRequest, gone: &[&str]) {
+/// Sets all keys, invalidates, and asserts that exactly the keys of `gone` are missing.
+async fn assert_invalidates(replica: &Replica, request: pb::InvalidateRequest, gone: &[&str]) {
     for key in KEYS {
         replica.set(key, "v").await;
     }
@@ -76,20 +76,21 @@ async fn takes(replica: &Replica, request: pb::InvalidateRequest, gone: &[&str])
 
 async fn a_prefix_invalidates_the_keys_below_it(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    takes(&replica, prefix("user:42"), &["user:42", "user:42:posts", "user:42/a/b"]).await;
-    takes(&replica, prefix("user:42:"), &["user:42", "user:42:posts", "user:42/a/b"]).await;
-    takes(&replica, prefix("user:42/a"), &["user:42/a/b"]).await;
-    takes(&replica, prefix("user"), &["user", "user:42", "user:42:posts", "user:42/a/b", "user:421"]).await;
-    takes(&replica, prefix("nothing"), &[]).await;
+    assert_invalidates(&replica, prefix("user:42"), &["user:42", "user:42:posts", "user:42/a/b"]).await;
+    assert_invalidates(&replica, prefix("user:42:"), &["user:42", "user:42:posts", "user:42/a/b"]).await;
+    assert_invalidates(&replica, prefix("user:42/a"), &["user:42/a/b"]).await;
+    assert_invalidates(&replica, prefix("user"), &["user", "user:42", "user:42:posts", "user:42/a/b", "user:421"])
+        .await;
+    assert_invalidates(&replica, prefix("nothing"), &[]).await;
 }
 
 async fn a_pattern_invalidates_the_keys_that_match(mode: Mode) {
     let replica = mode.replica(&[]).await;
-    takes(&replica, pattern("user:42*"), &["user:42", "user:42:posts", "user:42/a/b", "user:421"]).await;
-    takes(&replica, pattern("user:??"), &["user:42"]).await;
-    takes(&replica, pattern("*user"), &["user", "42:user"]).await;
-    takes(&replica, pattern("user\\*"), &[]).await;
-    takes(&replica, pattern("*"), &KEYS).await;
+    assert_invalidates(&replica, pattern("user:42*"), &["user:42", "user:42:posts", "user:42/a/b", "user:421"]).await;
+    assert_invalidates(&replica, pattern("user:??"), &["user:42"]).await;
+    assert_invalidates(&replica, pattern("*user"), &["user", "42:user"]).await;
+    assert_invalidates(&replica, pattern("user\\*"), &[]).await;
+    assert_invalidates(&replica, pattern("*"), &KEYS).await;
 }
 
 async fn a_tag_invalidates_the_entries_that_have_it(mode: Mode) {
@@ -103,7 +104,7 @@ async fn a_tag_invalidates_the_entries_that_have_it(mode: Mode) {
     replica.remove(tags(&["b"])).await.unwrap();
     assert!(replica.has("one").await && !replica.has("both").await && replica.has("none").await);
     store().await;
-    assert!(replica.has("both").await, "it was set again since");
+    assert!(replica.has("both").await, "the entry was set after the mark");
     replica.remove(tags(&["b", "a", "b"])).await.unwrap();
     assert!(!replica.has("one").await && !replica.has("both").await && replica.has("none").await);
 }
@@ -129,7 +130,7 @@ async fn a_marked_entry_is_only_answered_as_stale(mode: Mode) {
         let request = pb::InvalidateRequest { mode: pb::Mode::MarkStale.into(), ..select(selector) };
         replica.remove(request.clone()).await.unwrap();
         assert!(!replica.has(&key).await, "{request:?}");
-        let answer = replica.ask(welcome(&key)).await.unwrap();
+        let answer = replica.try_get(welcome(&key)).await.unwrap();
         let stale = answer.stale().unwrap_or_else(|| panic!("{request:?}: {answer:?}"));
         assert!(answer.is("v") && stale.reason() == pb::StaleReason::Marked, "{request:?}: {answer:?}");
         assert!(stale.staleness.is_some_and(|staleness| staleness.seconds < 30), "{stale:?}");
@@ -138,11 +139,11 @@ async fn a_marked_entry_is_only_answered_as_stale(mode: Mode) {
         assert_eq!(replica.store(absent).await.unwrap().outcome(), pb::SetOutcome::Stored, "{request:?}");
         assert!(replica.get(&key).await.is("new"));
         replica.remove(whole_namespace("")).await.unwrap();
-        assert!(replica.ask(welcome(&key)).await.unwrap().miss().is_some());
+        assert!(replica.try_get(welcome(&key)).await.unwrap().miss().is_some());
     }
 }
 
-/// More than may be at work at a time, each as soon as there is room for it.
+/// Invalidates more patterns than may be active at once, each when there is room.
 async fn many_successive_patterns_leave_no_records(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "4")]).await;
     replica.set("stays", "v").await;
@@ -163,27 +164,31 @@ async fn many_successive_patterns_leave_no_records(mode: Mode) {
         .await;
         assert!(!replica.has(&gone).await && replica.has(&other).await);
     }
-    assert!(replica.has("stays").await && replica.has("x:0").await, "what no pattern selects is left alone");
+    assert!(replica.has("stays").await && replica.has("x:0").await, "entries that match no pattern stay");
 }
 
 async fn an_invalid_selector_is_refused(mode: Mode) {
     let replica = mode.replica(&[("limits.tags", "2"), ("limits.tag_size", "4"), ("limits.pattern_size", "8")]).await;
     let refused = async |request: pb::InvalidateRequest| replica.remove(request).await.unwrap_err();
-    refused(prefix("")).await.names(&[("prefix", "1 to 16 segments")]);
-    refused(prefix(":")).await.names(&[("prefix", "1 to 16 segments")]);
-    refused(prefix(&"a:".repeat(17))).await.names(&[("prefix", "1 to 16 segments")]);
-    refused(prefix(&"a".repeat(2000))).await.names(&[("prefix", "at most 1024 bytes; was 2000")]);
-    refused(pattern("")).await.names(&[("pattern", "must not be empty")]);
-    refused(pattern("a\\")).await.names(&[("pattern", "must not end with")]);
-    refused(pattern("123456789")).await.names(&[("pattern", "at most 8 bytes; was 9")]);
-    refused(tags(&[])).await.names(&[("tags.tags", "at least one tag")]);
-    refused(tags(&["a", "b", "c"])).await.names(&[("tags.tags", "at most 2 tags; was 3")]);
+    refused(prefix("")).await.assert_violations(&[("prefix", "1 to 16 segments")]);
+    refused(prefix(":")).await.assert_violations(&[("prefix", "1 to 16 segments")]);
+    refused(prefix(&"a:".repeat(17))).await.assert_violations(&[("prefix", "1 to 16 segments")]);
+    refused(prefix(&"a".repeat(2000))).await.assert_violations(&[("prefix", "at most 1024 bytes; was 2000")]);
+    refused(pattern("")).await.assert_violations(&[("pattern", "must not be empty")]);
+    refused(pattern("a\\")).await.assert_violations(&[("pattern", "must not end with")]);
+    refused(pattern("123456789")).await.assert_violations(&[("pattern", "at most 8 bytes; was 9")]);
+    refused(tags(&[])).await.assert_violations(&[("tags.tags", "at least one tag")]);
+    refused(tags(&["a", "b", "c"])).await.assert_violations(&[("tags.tags", "at most 2 tags; was 3")]);
     refused(tags(&["", "12345"]))
         .await
-        .names(&[("tags.tags[0]", "must not be empty"), ("tags.tags[1]", "at most 4 bytes")]);
+        .assert_violations(&[("tags.tags[0]", "must not be empty"), ("tags.tags[1]", "at most 4 bytes")]);
     let odd = pb::InvalidateRequest { mode: 9, source_version: Some(1), ..prefix("") };
-    refused(odd).await.names(&[("mode", "was 9"), ("source_version", "without key"), ("prefix", "segments")]);
-    refused(pb::InvalidateRequest::default()).await.names(&[("selector", "prefix")]);
+    refused(odd).await.assert_violations(&[
+        ("mode", "was 9"),
+        ("source_version", "without key"),
+        ("prefix", "segments"),
+    ]);
+    refused(pb::InvalidateRequest::default()).await.assert_violations(&[("selector", "prefix")]);
 }
 
 async fn a_selector_leaves_other_namespaces_unchanged(mode: Mode) {
@@ -206,8 +211,8 @@ async fn a_selector_leaves_other_namespaces_unchanged(mode: Mode) {
     }
 }
 
-/// Others fetch the same keys all the time: what they began to fetch before must not come into
-/// memory after it.
+/// Other callers fetch the same keys meanwhile: a fetch that began before the invalidation must not
+/// fill memory after it.
 async fn no_get_after_the_acknowledgement_returns_the_old_value(mode: Mode) {
     let replica = mode.replica(&[("coherence.partitions", "4")]).await;
     let keys: Vec<String> = (0..8).map(|number| format!("hot:{number}")).collect();
@@ -243,8 +248,8 @@ async fn no_get_after_the_acknowledgement_returns_the_old_value(mode: Mode) {
     within(WAIT_TIMEOUT, readers.join_all()).await;
 }
 
-/// All selectors, at both replicas, whichever of them was asked.
-async fn all_selectors_hold_in(fleet: &[Replica; 2]) {
+/// Asserts the effect of all selectors at both replicas, for requests to either.
+async fn assert_all_selectors(fleet: &[Replica; 2]) {
     for (round, request) in [prefix("k"), tags(&["t"]), pattern("k:?"), whole_namespace("")].into_iter().enumerate() {
         for key in ["k:1", "k:2"] {
             fleet[0].set_tagged(key, "v", &["t"]).await;
@@ -274,31 +279,31 @@ async fn two(url: &str) -> [Replica; 2] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_selector_reaches_every_replica() {
     let redis = Redis::start().await;
-    all_selectors_hold_in(&two(&redis.url()).await).await;
+    assert_all_selectors(&two(&redis.url()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_selector_reaches_every_replica_behind_sentinels() {
     let sentinels = Sentinels::start(&[]).await;
     let fleet = two(&sentinels.url()).await;
-    all_selectors_hold_in(&fleet).await;
+    assert_all_selectors(&fleet).await;
     fleet[0].set_tagged("k:1", "v", &["t"]).await;
     fleet[1].remove(tags(&["t"])).await.unwrap();
-    sentinels.settles().await;
+    sentinels.wait_until_settled().await;
     sentinels.fail_over().await;
     for replica in &fleet {
         eventually("the new primary answers", async || {
-            replica.strong("k:1").await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent))
+            replica.get_strong("k:1").await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent))
         })
         .await;
         replica.wait_until_proven().await;
         replica.assert_missing("k:1").await;
     }
-    all_selectors_hold_in(&fleet).await;
+    assert_all_selectors(&fleet).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_selector_reaches_every_replica_of_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    all_selectors_hold_in(&two(&cluster.url()).await).await;
+    assert_all_selectors(&two(&cluster.url()).await).await;
 }

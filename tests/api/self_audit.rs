@@ -25,9 +25,9 @@ async fn hits_are_audited_and_missing_entries_are_counted_separately() {
         self_audit(&replica).await.checked > 0
     })
     .await;
-    // Behind the service's back: memory does not hear of it.
+    // Removes the entry directly in Redis: memory receives no message.
     redis.cli(&["UNLINK", "twintier:{0}:v:default:k"]).await;
-    eventually("a hit on what is gone is counted", async || {
+    eventually("a hit on a missing entry is counted", async || {
         if !replica.get("k").await.is("v") {
             replica.set("k", "v").await;
             redis.cli(&["UNLINK", "twintier:{0}:v:default:k"]).await;
@@ -51,8 +51,8 @@ async fn no_hit_is_audited_when_the_self_audit_is_off() {
     assert_eq!(self_audit(&replica).await, pb::SelfAuditStats::default());
 }
 
-/// With proofs that do not end, a replica whose subscription is deaf goes on answering what was
-/// overwritten.
+/// Without a limit on proofs, a replica with a deaf subscription keeps answering overwritten
+/// values.
 #[cfg(feature = "drills")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_older_than_the_bound_are_found() {

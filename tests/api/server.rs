@@ -24,12 +24,12 @@ fn timed<T>(message: T, timeout: &'static str) -> tonic::Request<T> {
     request
 }
 
-/// So patient that only the deadline ends a call to a frozen Redis.
+/// Long timeouts, so that only the deadline ends a call to a frozen Redis.
 const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "30s"), ("redis.write_timeout", "30s"), ("redis.unresponsive_after", "30s")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadline_that_passes_is_deadline_exceeded() {
+async fn a_passed_deadline_returns_deadline_exceeded() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, LONG_TIMEOUTS).await;
     let mut client = Wire::connect(replica.address).await.client();
@@ -111,7 +111,7 @@ async fn load_beyond_the_limit_is_shed_with_retry_info() {
     let slow = tokio::spawn(async move {
         loop {
             match first.get(strong("k")).await {
-                // A look below had the only place just then.
+                // The check below used the only slot at this moment.
                 Err(refusal) if refusal.code() == Code::ResourceExhausted => {}
                 answer => return answer,
             }
@@ -124,7 +124,7 @@ async fn load_beyond_the_limit_is_shed_with_retry_info() {
     })
     .await;
     let get = pb::GetRequest { key: "k".into(), ..Default::default() };
-    assert_eq!(replica.ask(get).await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(replica.try_get(get).await.unwrap_err().code(), Code::ResourceExhausted);
     let refusal = refused.unwrap();
     assert_eq!(refusal.code(), Code::ResourceExhausted);
     assert_eq!(refusal.reason(), "LIMIT_REACHED");
@@ -132,7 +132,7 @@ async fn load_beyond_the_limit_is_shed_with_retry_info() {
     assert!(refusal.retry_delay().is_some());
     proxy.resume(Class::Commands, Direction::ToClient);
     within(Duration::from_secs(10), slow).await.unwrap().unwrap();
-    eventually("there is a place again", async || {
+    eventually("a slot is free again", async || {
         let stats = replica.client.clone().stats(pb::StatsRequest::default()).await;
         stats.is_ok_and(|stats| stats.into_inner().replica.unwrap().shed > 0)
     })
@@ -178,7 +178,7 @@ async fn a_request_id_comes_back() {
 }
 
 /// Bytes that the server sends until it closes the connection.
-async fn last_words(stream: &mut TcpStream) -> Vec<u8> {
+async fn read_to_close(stream: &mut TcpStream) -> Vec<u8> {
     let mut words = Vec::new();
     within(WAIT_TIMEOUT, stream.read_to_end(&mut words)).await.expect("no reset");
     words
@@ -196,10 +196,10 @@ async fn connections_beyond_the_limit_are_closed() {
     let second = Wire::connect(replica.address).await;
     assert!(get_on(&second).await.unwrap().is("v"));
     let mut third = TcpStream::connect(replica.address).await.unwrap();
-    assert_eq!(last_words(&mut third).await, b"");
+    assert_eq!(read_to_close(&mut third).await, b"");
     assert!(replica.get("k").await.is("v") && get_on(&second).await.unwrap().is("v"));
     drop(second);
-    eventually("its place is free", async || {
+    eventually("the slot is free", async || {
         let Ok(wire) = Wire::try_connect(replica.address).await else { return false };
         get_on(&wire).await.is_ok()
     })
@@ -207,10 +207,10 @@ async fn connections_beyond_the_limit_are_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_address_leaves_connections_to_others() {
+async fn one_address_cannot_use_all_connections() {
     let replica = Replica::start(&[("server.max_connections", "8")]).await;
     replica.set("k", "v").await;
-    // The replica's own client has one of the six that an address may have by default.
+    // The replica's own client uses one of the six connections that an address may have by default.
     let mut wires = Vec::new();
     for _ in 0..5 {
         let wire = Wire::connect_from(1, replica.address).await;
@@ -219,7 +219,7 @@ async fn one_address_leaves_connections_to_others() {
     }
     for _ in 0..4 {
         let mut refused = TcpStream::connect(replica.address).await.unwrap();
-        assert_eq!(last_words(&mut refused).await, b"");
+        assert_eq!(read_to_close(&mut refused).await, b"");
     }
     let other = Wire::connect_from(2, replica.address).await;
     assert!(get_on(&other).await.unwrap().is("v"));
@@ -229,7 +229,7 @@ async fn one_address_leaves_connections_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_connections_give_way_to_active_ones() {
+async fn silent_connections_are_closed_for_active_ones() {
     let settings = [("server.max_connections", "8"), ("server.first_byte_timeout", "5m")];
     let replica = Replica::start(&settings).await;
     replica.set("k", "v").await;
@@ -237,15 +237,16 @@ async fn silent_connections_give_way_to_active_ones() {
     for n in 0..7 {
         silent.push(connect_from(2 + n / 4, replica.address).await);
     }
-    eventually("they are counted", async || replica.stats().await.replica.unwrap().connections == 8).await;
+    eventually("the connections are counted", async || replica.stats().await.replica.unwrap().connections == 8).await;
     let mut wires = Vec::new();
     for _ in 0..5 {
         let wire = Wire::connect_from(1, replica.address).await;
         assert!(get_on(&wire).await.unwrap().is("v"));
         wires.push(wire);
     }
-    // Those of the peer that had the most went first, the oldest before the others.
-    assert_eq!(last_words(&mut silent[0]).await, b"");
+    // The connections of the peer with the most were closed first, and the oldest of them before
+    // the others.
+    assert_eq!(read_to_close(&mut silent[0]).await, b"");
     for wire in &wires {
         assert!(get_on(wire).await.unwrap().is("v"));
     }
@@ -260,10 +261,10 @@ async fn a_silent_connection_is_closed() {
     let mut silent = TcpStream::connect(replica.address).await.unwrap();
     let mut halting = TcpStream::connect(replica.address).await.unwrap();
     halting.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
-    assert_eq!(last_words(&mut silent).await, b"");
+    assert_eq!(read_to_close(&mut silent).await, b"");
     assert!(begun.elapsed() > Duration::from_millis(250));
-    assert_eq!(last_words(&mut halting).await, b"");
-    // It is this limit that has closed them: where it is longer, nothing has.
+    assert_eq!(read_to_close(&mut halting).await, b"");
+    // The same connection stays open at a server with a longer limit.
     let open = timeout(Duration::from_millis(10), tolerated.read(&mut [0])).await;
     assert!(open.is_err(), "{open:?}");
 }
@@ -273,7 +274,7 @@ async fn an_http_1_client_gets_the_expected_protocol() {
     let replica = Replica::start(&[]).await;
     let mut stream = TcpStream::connect(replica.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nuser-agent: somebody\r\n\r\n").await.unwrap();
-    let words = String::from_utf8(last_words(&mut stream).await).unwrap();
+    let words = String::from_utf8(read_to_close(&mut stream).await).unwrap();
     let (head, body) = words.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 426 "), "{words}");
     for header in ["upgrade: h2c", "connection: upgrade, close", &format!("content-length: {}", body.len())] {
@@ -283,7 +284,7 @@ async fn an_http_1_client_gets_the_expected_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_on_one_connection_does_not_hurt_others() {
+async fn garbage_on_one_connection_does_not_affect_others() {
     let replica = Replica::start(&[]).await;
     replica.set("k", "v").await;
     for garbage in [&[0xff; 4096][..], &[0; 24], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaa"] {
@@ -291,7 +292,7 @@ async fn garbage_on_one_connection_does_not_hurt_others() {
             let mut stream = TcpStream::connect(replica.address).await.unwrap();
             let _ = stream.write_all(preface).await;
             let _ = stream.write_all(garbage).await;
-            last_words(&mut stream).await;
+            read_to_close(&mut stream).await;
             assert!(replica.get("k").await.is("v"));
         }
     }
@@ -310,8 +311,8 @@ async fn an_old_connection_is_closed_without_losing_a_call() {
                 let get = pb::GetRequest { key: "k".into(), ..Default::default() };
                 match client.get(get).await {
                     Ok(answer) => assert!(answer.into_inner().is("v")),
-                    // The client's own words for a call that it had not sent when it learned that
-                    // the connection goes.
+                    // The client refuses a call itself if it learns of the end of the connection
+                    // before it sends the call.
                     Err(refusal) => {
                         let words = format!("{refusal:?}");
                         let unsent = ["GoAway(b\"\", NO_ERROR", "hyper::Error(Canceled"];
@@ -339,7 +340,7 @@ async fn a_call_under_way_outlives_the_age_of_its_connection() {
     proxy.stall(Class::Commands, Direction::ToClient);
     let mut client = wire.client();
     let slow = tokio::spawn(async move { client.get(strong("k")).await });
-    eventually("the connection has grown old", async || connected.elapsed() > Duration::from_millis(1500)).await;
+    eventually("the connection reached its age", async || connected.elapsed() > Duration::from_millis(1500)).await;
     assert!(!slow.is_finished());
     proxy.resume(Class::Commands, Direction::ToClient);
     assert!(within(Duration::from_secs(5), slow).await.unwrap().unwrap().into_inner().is("v"));
@@ -352,9 +353,9 @@ async fn a_malformed_deadline_is_refused_without_effect() {
     let mut client = Wire::connect(replica.address).await.client();
     for malformed in ["1.5S", "10", "-1S", "123456789m", "1x"] {
         let refusal = client.set(timed(set_request("k", "new"), malformed)).await.unwrap_err();
-        refusal.names(&[("grpc-timeout", &format!("was {malformed:?}"))]);
+        refusal.assert_violations(&[("grpc-timeout", &format!("was {malformed:?}"))]);
         let watch = client.watch(timed(pb::WatchRequest::default(), malformed)).await.unwrap_err();
-        watch.names(&[("grpc-timeout", "eight digits and a unit")]);
+        watch.assert_violations(&[("grpc-timeout", "eight digits and a unit")]);
     }
     assert!(replica.get("k").await.is("v"));
 }
@@ -365,7 +366,7 @@ async fn a_request_without_a_message_is_a_client_error() {
     let mut wire = Wire::connect(replica.address).await;
     let headers = call(&mut wire, "/twintier.v1.CacheService/Get").await;
     let refusal = tonic::Status::from_header_map(&headers).unwrap();
-    refusal.names(&[("request", "must be one")]);
+    refusal.assert_violations(&[("request", "must be one")]);
     assert!(refusal.message().starts_with("invalid request: request must be one"), "{}", refusal.message());
 }
 

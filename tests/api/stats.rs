@@ -38,12 +38,12 @@ async fn gets_sets_and_invalidations_are_counted_by_outcome(mode: Mode) {
     for key in ["k", "k", "n"] {
         replica.get(key).await;
     }
-    replica.strong("k").await.unwrap();
+    replica.get_strong("k").await.unwrap();
     let counts = replica.counts("default").await;
-    // A strong Get is answered by Redis, where there is one; others by memory, unless this machine
+    // Redis answers a strong Get, if there is one. Memory answers the others, unless this machine
     // was too slow to prove it.
     assert_eq!(counts.l1_hits + counts.l2_hits, 4);
-    assert_eq!(counts.l2_hits > 0, !mode.is_alone());
+    assert_eq!(counts.l2_hits > 0, !mode.is_standalone());
     assert_eq!((counts.negative_hits, counts.misses, counts.stale_hits, counts.degraded), (1, 2, 0, 0));
 
     replica.invalidate("k").await;
@@ -76,7 +76,7 @@ async fn namespaces_are_counted_separately(mode: Mode) {
     };
     assert_eq!(ask("b").await.len(), 1);
     assert_eq!(ask("b").await[0].sets_stored, 1);
-    // Asking for one does not make it.
+    // A request for its counters does not register the namespace.
     assert_eq!(ask("never").await, []);
     assert_eq!(replica.stats().await.namespaces.len(), 3);
 }
@@ -95,7 +95,7 @@ async fn the_reported_memory_usage_is_updated_without_traffic(mode: Mode) {
         let request = pb::SetRequest { expiry, ..set_request(&n.to_string(), "v") };
         replica.store(request).await.unwrap();
     }
-    eventually("what expired is counted and freed", async || {
+    eventually("expired entries are counted and freed", async || {
         let l1 = replica.stats().await.l1.unwrap();
         l1.evicted_expired == 20 && l1.entries == 0 && replica.counts("default").await.bytes == 0
     })
@@ -106,10 +106,10 @@ async fn a_replica_describes_itself(mode: Mode) {
     let before = SystemTime::now();
     let (one, two) = (mode.replica(SHORT_BOUND).await, mode.replica(SHORT_BOUND).await);
     let mut stats = one.stats().await;
-    eventually("it is well", async || {
+    eventually("redis is healthy", async || {
         stats = one.stats().await;
         let (coherence, redis) = (stats.coherence.unwrap(), stats.redis.clone().unwrap());
-        mode.is_alone() || (redis.state() == pb::RedisState::Healthy && coherence.audit_age.is_some())
+        mode.is_standalone() || (redis.state() == pb::RedisState::Healthy && coherence.audit_age.is_some())
     })
     .await;
     let (replica, coherence, redis) = (stats.replica.unwrap(), stats.coherence.unwrap(), stats.redis.unwrap());
@@ -118,11 +118,11 @@ async fn a_replica_describes_itself(mode: Mode) {
     assert_eq!(replica.version, env!("CARGO_PKG_VERSION"));
     let started = SystemTime::try_from(replica.start_time.unwrap()).unwrap();
     assert!((before..=SystemTime::now()).contains(&started), "{started:?}");
-    assert_eq!((replica.l1_only, replica.cache_enabled), (mode.is_alone(), true));
+    assert_eq!((replica.l1_only, replica.cache_enabled), (mode.is_standalone(), true));
     assert_eq!((replica.in_flight, replica.connections, replica.shed), (1, 1, 0));
     assert_eq!(coherence.partitions, 64);
     assert_eq!(coherence.max_staleness.unwrap().nanos, 500_000_000);
-    if mode.is_alone() {
+    if mode.is_standalone() {
         assert_eq!(redis.state(), pb::RedisState::Disabled);
         assert_eq!(coherence.partitions_proven, 64);
         return;
@@ -130,7 +130,7 @@ async fn a_replica_describes_itself(mode: Mode) {
     let version = redis.server_version.trim_start_matches("Valkey ").split('.').next().unwrap();
     assert!(version.parse::<u32>().unwrap() >= 7, "{}", redis.server_version);
     assert!(coherence.audits_echoed > 0 && coherence.audits_sent >= coherence.audits_echoed);
-    eventually("Redis was asked about itself", async || {
+    eventually("INFO of Redis is known", async || {
         let redis = one.redis().await;
         redis.used_memory > 0 && redis.round_trip.is_some() && redis.keys > 0 && redis.commands_processed > 0
     })
@@ -146,7 +146,7 @@ async fn memory_is_accounted_for(mode: Mode) {
     eventually("entries are counted", async || replica.counts("n").await.entries == 50).await;
     assert!(replica.counts("n").await.bytes >= 50_000);
     eventually("memory is counted", async || {
-        // Housekeeping goes along with use.
+        // Use of the cache triggers its housekeeping.
         replica.get_from("n", "0").await;
         let l1 = replica.stats().await.l1.unwrap();
         l1.entries == 50 && l1.bytes >= 50_000 && l1.max_bytes == 1 << 20
@@ -160,13 +160,13 @@ async fn memory_is_accounted_for(mode: Mode) {
             .await
             .unwrap();
     }
-    eventually("what was replaced and removed is counted", async || {
+    eventually("replaced and removed entries are counted", async || {
         replica.get_from("n", "0").await;
         let l1 = replica.stats().await.l1.unwrap();
         l1.replaced + l1.removed >= 20 && replica.counts("n").await.entries == 40
     })
     .await;
-    // Memory does not grow beyond its limit.
+    // Memory stays within its limit.
     for n in 0..2000 {
         replica.set_in("n", &n.to_string(), &value).await;
     }
@@ -226,7 +226,7 @@ async fn answers_of_redis_and_without_it_are_counted() {
     let redis = fleet[1].redis().await;
     assert_eq!(redis.state(), pb::RedisState::Unavailable);
     let last_known = (redis.used_memory, redis.keys, redis.commands_processed, redis.round_trip);
-    assert_eq!(last_known, (0, 0, 0, None), "values of a server that does not answer");
+    assert_eq!(last_known, (0, 0, 0, None), "a frozen server has no values");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,7 +250,7 @@ async fn messages_are_counted_where_they_are_received() {
     }
 }
 
-/// So patient that one fetch serves every Get, however slow this machine is.
+/// Long timeouts, so that one fetch serves every Get on any machine.
 const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "20s"), ("redis.unresponsive_after", "20s"), ("coherence.max_staleness", "20s")];
 
@@ -262,7 +262,7 @@ async fn many_gets_of_one_cold_key_cost_one_read() {
     let reader = Replica::connected_to(&proxy.url(), LONG_TIMEOUTS).await;
     reader.wait_until_proven().await;
     writer.set("k", "v").await;
-    // A message that is applied later would close the fetch to those who come after it.
+    // If the message were applied during the fetch, later Gets could not join it.
     eventually("the message is applied", async || reader.coherence().await.messages_applied == 1).await;
     proxy.delay(Class::Commands, Direction::ToClient, Duration::from_millis(300));
     let mut gets = JoinSet::new();
@@ -295,11 +295,12 @@ async fn a_disconnected_caller_does_not_cancel_the_shared_read() {
         tokio::spawn(async move { client.get(pb::GetRequest { key: "k".into(), ..Default::default() }).await })
     };
     let first = get(reader.client.clone());
-    eventually("the first is under way", async || reader.stats().await.replica.unwrap().in_flight == 2).await;
+    eventually("the first Get is in flight", async || reader.stats().await.replica.unwrap().in_flight == 2).await;
     let second = get(reader.client.clone());
-    eventually("the second waits for it", async || reader.counts("default").await.coalesced == 1).await;
+    eventually("the second Get waits for the fetch", async || reader.counts("default").await.coalesced == 1).await;
     first.abort();
-    eventually("the first has left", async || reader.stats().await.replica.unwrap().in_flight == 2).await;
+    eventually("the first caller has disconnected", async || reader.stats().await.replica.unwrap().in_flight == 2)
+        .await;
     proxy.resume(Class::Commands, Direction::ToClient);
     assert!(second.await.unwrap().unwrap().into_inner().is("v"));
     let rows = reader.stats().await.latencies;

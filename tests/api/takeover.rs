@@ -10,24 +10,24 @@ use crate::harness::{
 };
 use crate::selectors::{pattern, prefix, tags};
 
-/// A primary and its replica behind the addresses of two replicas of the service.
+/// A primary and its Redis replica, behind the addresses that two replicas of the service use.
 struct Pair {
     old: Redis,
     new: Redis,
-    ways: [Proxy; 2],
+    proxies: [Proxy; 2],
     replicas: [Replica; 2],
 }
 
 impl Pair {
-    /// Waits until the registry is old enough to tell who is there.
+    /// Starts both, and waits until the registry is old enough to be complete.
     async fn start(settings: &[(&str, &str)]) -> Pair {
         let args = ["--repl-diskless-sync-delay", "0"];
         let (old, new) = (Redis::with(&args).await, Redis::with(&args).await);
         new.cli(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
-        let ways = [Proxy::to(old.port()).await, Proxy::to(old.port()).await];
+        let proxies = [Proxy::to(old.port()).await, Proxy::to(old.port()).await];
         let replicas = [
-            Replica::connected_to(&ways[0].url(), settings).await,
-            Replica::connected_to(&ways[1].url(), settings).await,
+            Replica::connected_to(&proxies[0].url(), settings).await,
+            Replica::connected_to(&proxies[1].url(), settings).await,
         ];
         for replica in &replicas {
             replica.wait_until_proven().await;
@@ -38,11 +38,11 @@ impl Pair {
             micros(0) - micros(1) > 11_000_000
         })
         .await;
-        Pair { old, new, ways, replicas }
+        Pair { old, new, proxies, replicas }
     }
 
-    /// From here on the new one hears nothing of the old one.
-    async fn parts(&self) {
+    /// Ends replication: the new primary receives nothing more from the old one.
+    async fn end_replication(&self) {
         let written = || async {
             let Reply::List(role) = self.old.cli(&["ROLE"]).await else { panic!("no role") };
             let Reply::List(replicas) = &role[2] else { panic!("no replicas") };
@@ -53,16 +53,16 @@ impl Pair {
         self.new.cli(&["REPLICAOF", "NO", "ONE"]).await;
     }
 
-    /// The ways lead to the new one, or to the old one, which lives.
-    fn leads(&self, ways: &[usize], to: &Redis) {
-        ways.iter().for_each(|way| self.ways[*way].leads_to(to.port()));
+    /// Makes the addresses lead to `to`. The other server stays up.
+    fn redirect(&self, proxies: &[usize], to: &Redis) {
+        proxies.iter().for_each(|proxy| self.proxies[*proxy].redirect(to.port()));
     }
 
-    /// The old one is gone, and the ways lead to the new one.
-    async fn takes_over(&mut self, ways: &[usize]) {
+    /// Kills the old primary, and makes the addresses lead to the new one.
+    async fn promote(&mut self, proxies: &[usize]) {
         self.old.kill9();
-        for way in ways {
-            self.ways[*way].leads_to(self.new.port());
+        for proxy in proxies {
+            self.proxies[*proxy].redirect(self.new.port());
         }
     }
 }
@@ -79,7 +79,7 @@ async fn lost_changes_are_invalidated_again_and_the_rest_is_answered() {
     for key in selected {
         one.set_tagged(key, "kept", if key == "tagged" { &["t"] } else { &[] }).await;
     }
-    pair.parts().await;
+    pair.end_replication().await;
     for key in 0..10 {
         other.set(&key.to_string(), "lost").await;
     }
@@ -88,16 +88,16 @@ async fn lost_changes_are_invalidated_again_and_the_rest_is_answered() {
         other.remove(request).await.unwrap();
     }
     let before = [one.coherence().await.repaired, other.coherence().await.repaired];
-    // What they found at their start is no failover.
+    // The state at the start is no failover.
     for replica in &pair.replicas {
         assert_eq!(replica.coherence().await.takeovers, 0);
     }
-    pair.takes_over(&[0, 1]).await;
+    pair.promote(&[0, 1]).await;
     for replica in &pair.replicas {
         eventually("a failover is counted", async || replica.coherence().await.takeovers > 0).await;
     }
     let [one, other] = &pair.replicas;
-    eventually("both have repaired", async || {
+    eventually("both replicas have repaired", async || {
         one.coherence().await.repaired > before[0] && other.coherence().await.repaired > before[1]
     })
     .await;
@@ -112,18 +112,18 @@ async fn lost_changes_are_invalidated_again_and_the_rest_is_answered() {
         assert_eq!(replica.get_from("gone", "k").await.miss(), Some(pb::MissReason::Absent));
         for key in selected {
             assert_eq!(replica.get(key).await.miss(), Some(pb::MissReason::Absent), "{key}");
-            assert!(replica.strong(key).await.is_ok_and(|answer| answer.miss().is_some()), "{key}");
+            assert!(replica.get_strong(key).await.is_ok_and(|answer| answer.miss().is_some()), "{key}");
         }
     }
 }
 
 impl Pair {
-    /// The old one comes back in the life that it had, before it ever became a replica. `ways` have
-    /// been at the new one.
-    async fn comes_back(&self, ways: &[usize], kept: Option<&str>) {
+    /// Brings the old primary back in its old life, before it became a replica. The replicas of
+    /// `proxies` have seen the new one.
+    async fn bring_back_old_primary(&self, proxies: &[usize], kept: Option<&str>) {
         let [one, other] = &self.replicas;
         for (key, value) in [("k", "new"), ("gone", "")] {
-            eventually("the new one takes writes", async || match value {
+            eventually("the new primary accepts writes", async || match value {
                 "" => one.remove(invalidate_key(key)).await.is_ok(),
                 value => one.store(set_request(key, value)).await.is_ok(),
             })
@@ -131,14 +131,15 @@ impl Pair {
         }
         one.wait_until_proven().await;
         one.wait_until_visible("k", "new").await;
-        self.leads(ways, &self.old);
-        eventually("nothing of the new one is followed any more", async || {
+        self.redirect(proxies, &self.old);
+        eventually("the replica follows the old primary again", async || {
             one.wait_until_proven().await;
-            one.strong("k").await.is_ok_and(|answer| !answer.is("new"))
+            one.get_strong("k").await.is_ok_and(|answer| !answer.is("new"))
         })
         .await;
-        // The other one may have been with the old one all along: it hears of it at its next audit.
-        eventually("the other one has heard of it", async || !other.get("k").await.is("old")).await;
+        // The other replica may have stayed with the old primary. It detects the change at its next
+        // audit.
+        eventually("the other replica has noticed the change", async || !other.get("k").await.is("old")).await;
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(2) {
             for replica in &self.replicas {
@@ -151,11 +152,13 @@ impl Pair {
         for replica in &self.replicas {
             replica.wait_until_proven().await;
             for key in ["k", "gone"] {
-                assert!(replica.strong(key).await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent)));
+                assert!(
+                    replica.get_strong(key).await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent))
+                );
             }
             match kept {
                 Some(kept) => replica.wait_until_visible("kept", kept).await,
-                None => assert!(replica.strong("kept").await.is_ok_and(|answer| answer.miss().is_some())),
+                None => assert!(replica.get_strong("kept").await.is_ok_and(|answer| answer.miss().is_some())),
             }
         }
         one.set("k", "newest").await;
@@ -167,47 +170,47 @@ impl Pair {
         for key in ["k", "gone", "kept"] {
             pair.replicas[0].set(key, "old").await;
         }
-        pair.parts().await;
+        pair.end_replication().await;
         pair
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_returning_life_is_repaired() {
+async fn a_returning_primary_is_repaired() {
     let pair = Pair::with_old_values(&[]).await;
-    pair.leads(&[0, 1], &pair.new);
-    pair.comes_back(&[0, 1], Some("old")).await;
+    pair.redirect(&[0, 1], &pair.new);
+    pair.bring_back_old_primary(&[0, 1], Some("old")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_returning_life_is_cold_with_the_policy_cold() {
+async fn a_returning_primary_is_cold_with_the_policy_cold() {
     let pair = Pair::with_old_values(&[("redis.failover", "cold")]).await;
-    pair.leads(&[0, 1], &pair.new);
-    pair.comes_back(&[0, 1], None).await;
+    pair.redirect(&[0, 1], &pair.new);
+    pair.bring_back_old_primary(&[0, 1], None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_stayed_on_a_returning_life_learns_missed_changes() {
+async fn a_replica_that_stayed_on_a_returning_primary_learns_missed_changes() {
     let pair = Pair::with_old_values(&[]).await;
-    pair.leads(&[0], &pair.new);
-    pair.comes_back(&[0], Some("old")).await;
+    pair.redirect(&[0], &pair.new);
+    pair.bring_back_old_primary(&[0], Some("old")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_entry_from_before_is_answered_with_the_policy_cold() {
     let mut pair = Pair::start(&[("redis.failover", "cold")]).await;
     pair.replicas[0].set("k", "kept").await;
-    pair.parts().await;
-    pair.takes_over(&[0, 1]).await;
+    pair.end_replication().await;
+    pair.promote(&[0, 1]).await;
     for replica in &pair.replicas {
-        eventually("it is gone", async || {
-            replica.strong("k").await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent))
+        eventually("the entry is gone", async || {
+            replica.get_strong("k").await.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent))
         })
         .await;
     }
-    // A replica that starts later drops nothing.
+    // A replica that starts later invalidates nothing.
     pair.replicas[0].set("k", "new").await;
-    let late = Replica::connected_to(&pair.ways[0].url(), &[("redis.failover", "cold")]).await;
+    let late = Replica::connected_to(&pair.proxies[0].url(), &[("redis.failover", "cold")]).await;
     late.wait_until_proven().await;
     assert!(late.get("k").await.is("new"));
 }
@@ -216,17 +219,17 @@ async fn no_entry_from_before_is_answered_with_the_policy_cold() {
 async fn a_replica_late_to_a_failover_keeps_its_acknowledged_writes() {
     let mut pair = Pair::start(&[]).await;
     pair.replicas[0].set("k", "old").await;
-    pair.parts().await;
+    pair.end_replication().await;
     pair.replicas[0].set("k", "new").await;
-    pair.ways[0].refuse();
-    pair.takes_over(&[0, 1]).await;
-    // The other one heard of the write and repairs it; a third, which knows nothing, would answer
-    // what the new one has.
+    pair.proxies[0].refuse();
+    pair.promote(&[0, 1]).await;
+    // The other replica received the write and repairs it. A third replica does not know of it and
+    // would answer with the data of the new primary.
     let [late, other] = &pair.replicas;
-    eventually("the other has settled", async || other.coherence().await.repaired > 0).await;
+    eventually("the other replica has repaired", async || other.coherence().await.repaired > 0).await;
     other.assert_missing("k").await;
-    pair.ways[0].delay(Class::Commands, Direction::ToClient, Duration::from_millis(30));
-    pair.ways[0].welcome();
+    pair.proxies[0].delay(Class::Commands, Direction::ToClient, Duration::from_millis(30));
+    pair.proxies[0].accept_again();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
         let answer = late.get("k").await;
@@ -239,11 +242,11 @@ async fn a_barrier_on_a_new_primary_waits_for_unregistered_replicas() {
     let mut pair = Pair::start(&[("coherence.max_staleness", "6s")]).await;
     pair.replicas[0].set("k", "old").await;
     pair.replicas[0].wait_until_cached("k", "old").await;
-    pair.parts().await;
-    // The first one is proven once more by the old primary, and hears nothing of the new one.
+    pair.end_replication().await;
+    // The old primary proves the first replica once more. It receives nothing from the new one.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    pair.ways[0].refuse();
-    pair.takes_over(&[1]).await;
+    pair.proxies[0].refuse();
+    pair.promote(&[1]).await;
     let [left, other] = &pair.replicas;
     let (last, passed) = tokio::join!(
         async {
@@ -278,17 +281,17 @@ async fn a_primary_that_lost_its_history_stays_in_use() {
     second.cli(&["REPLICAOF", "NO", "ONE"]).await;
     let replica = Replica::on(&second, &[("redis.failover", "cold")]).await;
     replica.set("k", "v").await;
-    eventually("it forgets what it was promoted from", async || about().await.contains("second_repl_offset:-1")).await;
+    eventually("the new primary loses its history", async || about().await.contains("second_repl_offset:-1")).await;
     let late = Replica::on(&second, &[("redis.failover", "cold")]).await;
     assert!(late.get("k").await.is("v"));
-    eventually("the first goes on", async || replica.store(set_request("k", "w")).await.is_ok()).await;
+    eventually("the first replica continues", async || replica.store(set_request("k", "w")).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_number_of_partitions_is_accepted_after_a_deployment_ended() {
     let fleet = Fleet::start(1, &[("coherence.max_staleness", "500ms")]).await;
     let other = Replica::connected_to(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
-    eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
+    eventually("the replica does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
     let Fleet { replicas, redis: _redis } = fleet;
     for replica in replicas {
         replica.stop().await;
@@ -307,7 +310,7 @@ async fn a_deployment_in_a_cluster_ends_with_its_last_partition() {
     let first = Replica::connected_to(&url, &[("coherence.max_staleness", "500ms")]).await;
     first.wait_until_proven().await;
     let other = Replica::connected_to(&url, &[("coherence.partitions", "8")]).await;
-    eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
+    eventually("the replica does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
     first.stop().await;
     eventually_within(Duration::from_secs(60), "it serves", async || other.store(set_request("k", "v")).await.is_ok())
         .await;
@@ -318,8 +321,8 @@ async fn a_deployment_in_a_cluster_ends_with_its_last_partition() {
 async fn a_deployment_does_not_end_with_an_outage() {
     let mut fleet = Fleet::start(1, &[("coherence.max_staleness", "500ms")]).await;
     let other = Replica::connected_to(&fleet.redis.url(), &[("coherence.partitions", "8")]).await;
-    eventually("it does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
-    // Redis comes back after a minute, as its own clock has it.
+    eventually("the replica does not serve", async || other.redis().await.reason.contains("64 partitions")).await;
+    // Redis returns after a minute of its own clock.
     let Reply::Text(audited) = fleet.redis.cli(&["HGET", "twintier:{0}:c", "a"]).await else { panic!("never audited") };
     let audited: u64 = String::from_utf8_lossy(&audited).parse().unwrap();
     fleet.redis.freeze();
@@ -347,53 +350,55 @@ async fn the_promoted_primary_is_used_although_another_replica_follows_late() {
     let slow = (0..3).find(|node| *node != old).unwrap();
     redis.nodes[slow].freeze();
     let sentinel = &redis.sentinels[0];
-    eventually("a sentinel fails over", async || sentinel.asked(&["SENTINEL", "FAILOVER", "mymaster"]).await.is_some())
-        .await;
+    eventually("a sentinel fails over", async || {
+        sentinel.try_cli(&["SENTINEL", "FAILOVER", "mymaster"]).await.is_some()
+    })
+    .await;
     let new = 3 - old - slow;
     let stored = async || {
         let acknowledged = replica.store(set_request("k", "v")).await.is_ok();
         let names = format!("{:?}", redis.nodes[new].cli(&["KEYS", "*:v:default:k"]).await);
         acknowledged && names != "List([])"
     };
-    // The writes before are of the old one, which has passed them on, or not: only what is
-    // acknowledged from here on counts.
+    // Earlier writes went to the old primary and may be lost. Only writes acknowledged from here on
+    // count.
     let port = redis.nodes[new].port().to_string();
-    eventually("the sentinel names the promoted one", async || {
+    eventually("the sentinel names the promoted primary", async || {
         format!("{:?}", sentinel.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]).await)
             .contains(&format!("{:?}", port.as_bytes()))
     })
     .await;
-    eventually("writes go to the promoted one", stored).await;
+    eventually("writes go to the promoted primary", stored).await;
     replica.wait_until_proven().await;
     let about = format!("{:?}", sentinel.cli(&["SENTINEL", "MASTER", "mymaster"]).await);
     let former = redis.nodes[old].port().to_string();
-    assert!(about.contains(&format!("{:?}", former.as_bytes())), "the failover was over too soon to show anything");
+    assert!(about.contains(&format!("{:?}", former.as_bytes())), "the failover was too quick to test");
     redis.nodes[slow].thaw();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_missed_a_failover_detects_the_returning_primary() {
-    let redis = Sentinels::of(&[], &[&[]]).await;
-    let mut ways = Vec::new();
+    let redis = Sentinels::with_replicas(&[], &[&[]]).await;
+    let mut proxies = Vec::new();
     for sentinel in &redis.sentinels {
-        ways.push(Proxy::to(sentinel.port()).await);
+        proxies.push(Proxy::to(sentinel.port()).await);
     }
-    let ports: Vec<_> = ways.iter().map(Proxy::port).collect();
+    let ports: Vec<_> = proxies.iter().map(Proxy::port).collect();
     let replica = Replica::connected_to(&Sentinels::url_by(&ports), &[]).await;
     let epoch = async |node: usize| {
         redis.nodes[node].cli(&["HGET", "twintier:{0}:c", "e"]).await.text().parse::<u64>().unwrap()
     };
     for _ in 0..6 {
         replica.wait_until_proven().await;
-        redis.settles().await;
+        redis.wait_until_settled().await;
         let first = redis.primary().await.unwrap();
-        let (life, before) = (redis.life(first).await, epoch(first).await);
-        ways.iter().for_each(Proxy::refuse);
+        let (life, before) = (redis.life_id(first).await, epoch(first).await);
+        proxies.iter().for_each(Proxy::refuse);
         redis.fail_over().await;
         let named = redis.fail_over().await;
-        let came_back = named == first && redis.life(first).await == life;
-        assert!(named != first || epoch(first).await == before || !came_back, "nobody was there to begin an epoch");
-        ways.iter().for_each(Proxy::welcome);
+        let came_back = named == first && redis.life_id(first).await == life;
+        assert!(named != first || epoch(first).await == before || !came_back, "no replica could begin an epoch");
+        proxies.iter().for_each(Proxy::accept_again);
         replica.wait_until_proven().await;
         if came_back {
             eventually("a new epoch has begun", async || epoch(first).await > before).await;
@@ -402,5 +407,5 @@ async fn a_replica_that_missed_a_failover_detects_the_returning_primary() {
             return;
         }
     }
-    panic!("no primary came back before it became a replica");
+    panic!("no primary returned before it became a replica");
 }

@@ -10,14 +10,14 @@ use crate::harness::{
 };
 
 in_both_modes! {
-    a_token_is_satisfied_where_it_was_given,
+    a_token_is_satisfied_at_the_replica_that_issued_it,
     a_response_merges_the_tokens_of_its_request,
-    a_token_that_no_response_gave_is_refused,
+    a_forged_token_is_refused,
     a_token_of_another_number_of_partitions_is_refused,
     more_tokens_than_the_limit_are_refused,
 }
 
-async fn a_token_is_satisfied_where_it_was_given(mode: Mode) {
+async fn a_token_is_satisfied_at_the_replica_that_issued_it(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let mut token = replica.set("k", "0").await.token;
     for n in 1..20 {
@@ -41,46 +41,46 @@ async fn a_response_merges_the_tokens_of_its_request(mode: Mode) {
         tokens
     };
     let get = pb::GetRequest { key: "0".into(), tokens: tokens.clone(), ..Default::default() };
-    let merged = replica.ask(get).await.unwrap().token;
+    let merged = replica.try_get(get).await.unwrap().token;
     let set = replica.store(pb::SetRequest { tokens: vec![merged.clone()], ..set_request("10", "v") }).await.unwrap();
     let all = replica
         .remove(pb::InvalidateRequest { tokens: vec![set.token.clone()], ..crate::harness::invalidate_key("11") });
     let all = all.await.unwrap().token;
-    // Every later token holds what the earlier ones said: merging them in again changes nothing.
+    // Every later token includes the earlier ones: merging them again changes nothing.
     let again = pb::GetRequest {
         key: "never".into(),
         tokens: tokens.into_iter().chain([merged, set.token]).chain([all.clone()]).collect(),
         ..Default::default()
     };
-    let again = replica.ask(again).await.unwrap();
+    let again = replica.try_get(again).await.unwrap();
     let alone = replica.get_with("never", &[&all]).await;
     assert_eq!(again.token, alone.token);
 }
 
-async fn a_token_that_no_response_gave_is_refused(mode: Mode) {
+async fn a_forged_token_is_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let long = "1.".repeat(40_000);
     for bad in ["", "x", "1", "1.64.x", "1.64.1", "1.64.64-1-1", "2.64", "1.64.1-1-1-1", "\u{e9}", long.as_str()] {
         let tokens = vec![bad.to_owned()];
         let get = pb::GetRequest { key: "k".into(), tokens: tokens.clone(), ..Default::default() };
-        replica.ask(get).await.unwrap_err().names(&[("tokens[0]", "must be")]);
+        replica.try_get(get).await.unwrap_err().assert_violations(&[("tokens[0]", "must be")]);
         let set = pb::SetRequest { tokens: tokens.clone(), ..set_request("k", "v") };
-        replica.store(set).await.unwrap_err().names(&[("tokens[0]", "must be")]);
+        replica.store(set).await.unwrap_err().assert_violations(&[("tokens[0]", "must be")]);
         let invalidate = pb::InvalidateRequest { tokens, ..whole_namespace("") };
-        replica.remove(invalidate).await.unwrap_err().names(&[("tokens[0]", "must be")]);
+        replica.remove(invalidate).await.unwrap_err().assert_violations(&[("tokens[0]", "must be")]);
     }
     let good = replica.set("k", "v").await.token;
     let tokens = vec![good.clone(), "x".into(), good, "y".into()];
-    let refusal = replica.ask(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
-    refusal.names(&[("tokens[1]", "must be"), ("tokens[3]", "must be")]);
+    let refusal = replica.try_get(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
+    refusal.assert_violations(&[("tokens[1]", "must be"), ("tokens[3]", "must be")]);
 }
 
 async fn a_token_of_another_number_of_partitions_is_refused(mode: Mode) {
     let replica = mode.replica(&[]).await;
     let other = Replica::start(&[("coherence.partitions", "8")]).await;
     let tokens = vec![other.set("k", "v").await.token];
-    let refusal = replica.ask(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
-    refusal.names(&[("tokens[0]", "8 partitions; this one has 64")]);
+    let refusal = replica.try_get(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
+    refusal.assert_violations(&[("tokens[0]", "8 partitions; this one has 64")]);
 }
 
 async fn more_tokens_than_the_limit_are_refused(mode: Mode) {
@@ -88,11 +88,11 @@ async fn more_tokens_than_the_limit_are_refused(mode: Mode) {
     let token = replica.set("k", "v").await.token;
     assert!(replica.get_with("k", &[&token, &token]).await.is("v"));
     let tokens = vec![token; 3];
-    let refusal = replica.ask(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
-    refusal.names(&[("tokens", "at most 2 tokens; was 3")]);
+    let refusal = replica.try_get(pb::GetRequest { key: "k".into(), tokens, ..Default::default() }).await.unwrap_err();
+    refusal.assert_violations(&[("tokens", "at most 2 tokens; was 3")]);
 }
 
-/// A replica that writes, and one whose subscription goes through a proxy.
+/// A replica that writes, and one with a proxy for its subscription.
 async fn deaf_pair(settings: &[(&str, &str)]) -> (Redis, Proxy, Replica, Replica) {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
@@ -111,18 +111,18 @@ async fn a_token_reads_a_write_on_a_replica_that_missed_it() {
     let set = writer.set("k", "new").await;
     let acknowledged = Instant::now();
     let without = reader.get("k").await;
-    // Nothing else could have told it; if this machine was too slow to ask in time the old value is
-    // out of bounds already.
+    // Without the token the reader cannot know of the write. If this machine was slow, the old
+    // value is beyond the bound already.
     assert!(without.is("old") || acknowledged.elapsed() > MAX_STALENESS / 2, "{without:?}");
     let with = reader.get_with("k", &[&set.token]).await;
     assert!(with.is("new"), "{with:?}");
     assert_eq!(with.entry().unwrap().version, set.version);
-    // What one read has seen, a later read that presents its token sees, too.
+    // A read that presents the token of an earlier read sees at least as much.
     assert!(reader.get_with("k", &[&with.token]).await.is("new"));
     always_until(acknowledged + 2 * MAX_STALENESS, async || {
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let answer = reader.get("k").await;
-        assert!(answer.is("new") || asked < acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, "{answer:?}");
+        assert!(answer.is("new") || requested_at < acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, "{answer:?}");
         assert!(reader.get_with("k", &[&set.token]).await.is("new"));
     })
     .await;
@@ -155,7 +155,7 @@ async fn merged_tokens_carry_every_write_to_another_replica() {
         tokens.push(writer.set(&n.to_string(), "new").await.token);
     }
     let merge = pb::GetRequest { key: "0".into(), tokens, ..Default::default() };
-    let merged = reader.ask(merge).await.unwrap();
+    let merged = reader.try_get(merge).await.unwrap();
     assert!(merged.is("new"));
     for n in 0..12 {
         assert!(reader.get_with(&n.to_string(), &[&merged.token]).await.is("new"), "{n}");
@@ -182,7 +182,7 @@ async fn a_chain_of_tokens_never_goes_back_across_replicas() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_chains_of_tokens_at_once_never_go_back() {
-    // The way through the proxy takes about as long as the caller's way from one replica to the
+    // A message through the proxy takes about as long as the caller needs from one replica to the
     // other.
     let (_redis, _proxy, one, two) = deaf_pair(&[]).await;
     let mut chains = JoinSet::new();
@@ -193,7 +193,7 @@ async fn many_chains_of_tokens_at_once_never_go_back() {
             for n in 0..400 {
                 let set = clients[n % 2].set(set_request(&key, &n.to_string())).await.unwrap().into_inner();
                 let get = pb::GetRequest { key: key.clone(), tokens: vec![set.token.clone()], ..Default::default() };
-                // The message may arrive at any moment between the question and the answer.
+                // The message may arrive at any moment between the request and the answer.
                 let answer = clients[(n + 1) % 2].get(get).await.unwrap().into_inner();
                 assert!(answer.is(&n.to_string()), "{n}: with {} was answered {answer:?}", set.token);
             }
@@ -209,7 +209,7 @@ async fn an_unreachable_token_is_a_miss_with_that_reason() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[]).await;
     replica.set("k", "v").await;
-    // Another deployment, begun later: its positions lie ahead of all of ours.
+    // A later deployment: its positions are ahead of all positions here.
     let elsewhere = Redis::start().await;
     let token = Replica::on(&elsewhere, &[]).await.set("k", "v").await.token;
     let answer = replica.get_with("k", &[&token]).await;
@@ -230,8 +230,7 @@ async fn a_token_is_obeyed_while_redis_is_down() {
     proxy.stall(Class::Subscription, Direction::ToClient);
     let new = writer.set("k", "new").await.token;
     redis.kill9();
-    // The old value, flagged or not, is good enough for who has seen no more; not for who has seen
-    // the new one.
+    // The old value, flagged or not, satisfies the old token, but not the new one.
     assert!(reader.get_with("k", &[&old]).await.is("old"));
     let answer = reader.get_with("k", &[&new]).await;
     assert!(answer.miss().is_some(), "{answer:?}");

@@ -18,7 +18,7 @@ async fn tier(replica: &Replica, namespace: &str, key: &str) -> pb::Tier {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_tags_of_one_namespace_use_only_its_own_budget() {
     let redis = Redis::start().await;
-    // Room for some 600 tags, of which the quiet namespace has one.
+    // Room for about 600 tags. The quiet namespace has one of them.
     let replica = Replica::on(&redis, &[("limits.tombstone_bytes", "1MiB"), ("coherence.max_staleness", "10s")]).await;
     let invalidate = async |namespace: &str, tags: Vec<String>| {
         let selector = Some(Selector::Tags(pb::Tags { tags }));
@@ -33,10 +33,10 @@ async fn many_tags_of_one_namespace_use_only_its_own_budget() {
     for request in 0..80 {
         invalidate("loud", (0..16).map(|tag| format!("tag {}", 16 * request + tag)).collect()).await;
     }
-    // It was found in memory until the tags were too many: then it has to be asked for again, once.
+    // The entry was in memory until the tags exceeded the budget. One read of Redis brings it back.
     assert_eq!(tier(&replica, "loud", "kept").await, pb::Tier::L2);
-    eventually("memory has it again", async || tier(&replica, "loud", "kept").await == pb::Tier::L1).await;
-    assert_eq!(tier(&replica, "quiet", "kept").await, pb::Tier::L1, "the other namespace keeps what it has");
+    eventually("memory holds the entry again", async || tier(&replica, "loud", "kept").await == pb::Tier::L1).await;
+    assert_eq!(tier(&replica, "quiet", "kept").await, pb::Tier::L1, "the other namespace keeps its entry");
     for namespace in ["loud", "quiet"] {
         let answer = replica.get_from(namespace, "gone").await;
         assert_eq!(answer.miss(), Some(pb::MissReason::Absent), "{namespace}");

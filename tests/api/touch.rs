@@ -55,7 +55,7 @@ async fn a_touch_changes_the_time_to_live(mode: Mode) {
     let longer = touched(&replica, "k", HOUR, TouchMode::Unspecified).await;
     assert_eq!((longer.outcome(), &longer.version), (TouchOutcome::Touched, &stored.version));
     assert!(ttl(&longer) > HOUR - 10 * SECOND && ttl(&longer) <= HOUR);
-    // In memory too, which knew of a shorter life.
+    // Memory, which had the shorter time to live, is updated too.
     let answer = replica.get("k").await;
     assert!(answer.is("v") && answer.ttl() > HOUR - 10 * SECOND, "{answer:?}");
     let shorter = touched(&replica, "k", 10 * SECOND, TouchMode::Overwrite).await;
@@ -67,7 +67,7 @@ async fn a_touch_changes_the_time_to_live(mode: Mode) {
     let expiry = Some(Touched::ExpireTime(soon.into()));
     touch(&replica, pb::TouchRequest { key: "k".into(), expiry, ..Default::default() }).await.unwrap();
     replica.assert_missing("k").await;
-    assert!(soon.duration_since(SystemTime::now()).unwrap_or_default() < SECOND / 100, "not before its time");
+    assert!(soon.duration_since(SystemTime::now()).unwrap_or_default() < SECOND / 100, "the entry expired too early");
 }
 
 async fn a_touch_can_be_limited_to_extending_or_shortening(mode: Mode) {
@@ -78,9 +78,9 @@ async fn a_touch_can_be_limited_to_extending_or_shortening(mode: Mode) {
     assert_eq!(outcome(HOUR, TouchMode::Shorten).await, TouchOutcome::Unchanged);
     assert!(replica.get("k").await.ttl() > 200 * SECOND);
     assert_eq!(outcome(HOUR, TouchMode::Extend).await, TouchOutcome::Touched);
-    assert!(replica.strong("k").await.unwrap().ttl() > 3000 * SECOND);
+    assert!(replica.get_strong("k").await.unwrap().ttl() > 3000 * SECOND);
     assert_eq!(outcome(100 * SECOND, TouchMode::Shorten).await, TouchOutcome::Touched);
-    assert!(replica.strong("k").await.unwrap().ttl() <= 100 * SECOND);
+    assert!(replica.get_strong("k").await.unwrap().ttl() <= 100 * SECOND);
 }
 
 async fn a_touch_can_remove_the_expiry(mode: Mode) {
@@ -92,7 +92,7 @@ async fn a_touch_can_remove_the_expiry(mode: Mode) {
     assert_eq!((forever.outcome(), forever.ttl), (TouchOutcome::Touched, None));
     assert_eq!(replica.get_from("kept", "k").await.entry().unwrap().ttl, None);
     let elsewhere = pb::TouchRequest { namespace: String::new(), ..request };
-    touch(&replica, elsewhere).await.unwrap_err().names(&[("no_expiry", "allow_no_expiry")]);
+    touch(&replica, elsewhere).await.unwrap_err().assert_violations(&[("no_expiry", "allow_no_expiry")]);
 }
 
 async fn a_touch_without_an_entry_changes_nothing(mode: Mode) {
@@ -114,11 +114,11 @@ async fn an_invalid_touch_is_refused(mode: Mode) {
         touch(&replica, request).await.unwrap_err()
     };
     let ttl = |ttl| Some(Touched::Ttl(wire(ttl)));
-    refused(None, 9).await.names(&[("key", "empty"), ("expiry", "must be given"), ("mode", "a TouchMode")]);
-    refused(ttl(HOUR), 0).await.names(&[("key", "empty"), ("ttl", "at most 10m (max_ttl)")]);
-    refused(ttl(SECOND / 2), 0).await.names(&[("key", "empty"), ("ttl", "at least 1s (min_ttl)")]);
+    refused(None, 9).await.assert_violations(&[("key", "empty"), ("expiry", "must be given"), ("mode", "a TouchMode")]);
+    refused(ttl(HOUR), 0).await.assert_violations(&[("key", "empty"), ("ttl", "at most 10m (max_ttl)")]);
+    refused(ttl(SECOND / 2), 0).await.assert_violations(&[("key", "empty"), ("ttl", "at least 1s (min_ttl)")]);
     let past = Some(Touched::ExpireTime((SystemTime::now() - HOUR).into()));
-    refused(past, 0).await.names(&[("key", "empty"), ("expire_time", "in the future")]);
+    refused(past, 0).await.assert_violations(&[("key", "empty"), ("expire_time", "in the future")]);
 }
 
 async fn a_get_extends_a_sliding_entry(mode: Mode) {
@@ -132,14 +132,13 @@ async fn a_get_extends_a_sliding_entry(mode: Mode) {
         assert!(answer.ttl() <= SECOND);
     })
     .await;
-    assert!(replica.strong("k").await.unwrap().is("v"));
-    if !mode.is_alone() {
+    assert!(replica.get_strong("k").await.unwrap().is("v"));
+    if !mode.is_standalone() {
         let commands = replica.counts("default").await.l2_hits;
-        assert!(commands < 20, "memory answers meanwhile: {commands}");
+        assert!(commands < 20, "memory answers the reads: {commands}");
     }
     replica.get("k").await;
-    // Read no more, it ends: whatever a look at it would do, a strong one prolongs too. So is only
-    // waited.
+    // Without reads the entry expires. The test does not poll, because every read would extend it.
     tokio::time::sleep_until(tokio::time::Instant::now() + 3 * SECOND).await;
     assert!(replica.get("k").await.miss().is_some());
 }
@@ -164,18 +163,22 @@ async fn a_sliding_entry_expires_at_its_limit_despite_reads(mode: Mode) {
     let acknowledged = tokio::time::Instant::now();
     let (mut last, mut longest_pause) = (begun, Duration::ZERO);
     eventually("it ends", async || {
-        let asked = tokio::time::Instant::now();
-        longest_pause = longest_pause.max(asked - last);
-        last = asked;
+        let requested_at = tokio::time::Instant::now();
+        longest_pause = longest_pause.max(requested_at - last);
+        last = requested_at;
         let answer = replica.get("k").await;
-        assert!(answer.miss().is_some() || asked <= acknowledged + 2 * SECOND, "{:?}", asked - acknowledged);
+        assert!(
+            answer.miss().is_some() || requested_at <= acknowledged + 2 * SECOND,
+            "{:?}",
+            requested_at - acknowledged
+        );
         answer.miss().is_some()
     })
     .await;
-    // Unless this machine was too slow to read it often enough.
+    // This machine may be too slow to read it often enough.
     assert!(
         longest_pause > SECOND / 2 || last - begun > SECOND + SECOND / 2,
-        "reading has prolonged it: {:?}",
+        "reads extended the entry beyond its limit: {:?}",
         last - begun
     );
 }
@@ -198,8 +201,11 @@ async fn a_shorter_time_to_live_holds_on_every_replica() {
         let touched = touched(&fleet[0], &key, 10 * SECOND, TouchMode::Shorten).await;
         assert_eq!(touched.outcome(), TouchOutcome::Touched);
         let request = pb::GetRequest { key: key.clone(), tokens: vec![touched.token], ..Default::default() };
-        assert!(fleet[1].ask(request).await.unwrap().ttl() <= 10 * SECOND);
-        eventually("the other has heard of it", async || fleet[1].get(&key).await.ttl() <= 10 * SECOND).await;
+        assert!(fleet[1].try_get(request).await.unwrap().ttl() <= 10 * SECOND);
+        eventually("the other replica has the new time to live", async || {
+            fleet[1].get(&key).await.ttl() <= 10 * SECOND
+        })
+        .await;
     }
 }
 
@@ -210,7 +216,7 @@ async fn a_sliding_read_on_one_replica_extends_the_others() {
     let end = tokio::time::Instant::now() + 3 * SECOND;
     fleet[1].wait_until_cached("k", "v").await;
     always_until(end, async || assert!(fleet[0].get("k").await.is("v"))).await;
-    // It has not been read here for longer than its idle time; what memory knows has ended, but
-    // Redis knows more.
+    // This replica has not read the entry within its idle time. Memory considers it expired, but
+    // Redis has the extended time.
     assert!(fleet[1].get("k").await.is("v"));
 }

@@ -8,7 +8,7 @@ use crate::harness::{
     set_request,
 };
 
-/// A replica in this database of `redis`, whose memory is proven.
+/// Starts a replica in this database of `redis`, and waits until its memory is proven.
 async fn in_database(redis: &Redis, database: u8, settings: &[(&str, &str)]) -> Replica {
     let replica = Replica::connected_to(&format!("{}/{database}", redis.url()), settings).await;
     replica.wait_until_proven().await;
@@ -40,7 +40,7 @@ async fn two_databases_with_one_prefix_receive_separate_messages() {
         let (after, now) = (reader.counts("default").await, reader.coherence().await);
         assert_eq!((now.gaps, now.undecodable, now.messages_applied), (0, 0, line.messages_applied));
         assert_eq!(reader.redis().await.foreign_messages, 0);
-        // All of them, unless this machine was too slow to prove its memory.
+        // All hits come from memory, unless this machine was too slow to prove it.
         let hits = after.l1_hits - before.l1_hits;
         assert!(hits >= 950, "{hits} of 1000 from memory");
     }
@@ -50,14 +50,14 @@ async fn two_databases_with_one_prefix_receive_separate_messages() {
         reader.invalidate("k0").await;
         writer.assert_missing("k0").await;
     }
-    // The barrier knows the replicas of its own database.
+    // The barrier counts replicas of its own database only.
     let barrier = pb::Barrier::Fleet.into();
     production[0].store(pb::SetRequest { barrier, ..set_request("k0", "behind") }).await.unwrap();
     assert!(production[1].get("k0").await.is("behind"));
     assert!(staging[1].get("k0").await.miss().is_some());
 }
 
-/// A message of another deployment: that a key of the default namespace was set.
+/// A message of another deployment after a Set in the default namespace.
 fn foreign_message(partition: u16, epoch: u64) -> Vec<u8> {
     let mut bytes = vec![1, 1];
     bytes.extend(partition.to_be_bytes());
@@ -77,12 +77,12 @@ async fn a_foreign_deployment_on_the_channels_is_counted_and_named() {
     replica.wait_until_proven().await;
     assert_eq!(replica.redis().await.warnings, Vec::<String>::new());
     let epoch = redis.cli(&["HGET", "twintier:{3}:c", "e"]).await.text().parse::<u64>().unwrap();
-    // It began earlier than this deployment, or later.
+    // The other deployment began earlier or later than this one.
     for (index, epoch) in [epoch - 1_000_000, epoch + 1_000_000].into_iter().enumerate() {
-        let heard = redis.cli(&[b"PUBLISH", &b"twintier:{3}:b"[..], &foreign_message(3, epoch)]).await.number();
-        assert_eq!(heard, 1);
+        let receivers = redis.cli(&[b"PUBLISH", &b"twintier:{3}:b"[..], &foreign_message(3, epoch)]).await.number();
+        assert_eq!(receivers, 1);
         let expected = index as u64 + 1;
-        eventually("it is counted", async || replica.redis().await.foreign_messages == expected).await;
+        eventually("the message is counted", async || replica.redis().await.foreign_messages == expected).await;
         assert_eq!(replica.coherence().await.undecodable, 0);
         eventually("memory is proven again", async || replica.coherence().await.partitions_proven == 64).await;
     }
@@ -109,36 +109,36 @@ async fn a_failover_of_this_deployment_is_not_foreign() {
     }
 }
 
-/// From Δ after `acknowledged` on, `reader` does not answer `old`.
-async fn forgets(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
+/// Asserts that `reader` stops answering `old` by Δ after `acknowledged`.
+async fn assert_stops_answering(reader: &Replica, key: &str, old: &str, acknowledged: Instant) {
     always_until(acknowledged + MAX_STALENESS + SCHEDULING_ALLOWANCE, async || {
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let answer = reader.get(key).await;
         assert!(
-            !answer.is(old) || asked <= acknowledged + MAX_STALENESS,
+            !answer.is(old) || requested_at <= acknowledged + MAX_STALENESS,
             "{:?} after: {answer:?}",
-            asked - acknowledged
+            requested_at - acknowledged
         );
     })
     .await;
     assert!(!reader.get(key).await.is(old));
 }
 
-/// In a rolling update in a database other than 0, an older build uses the channels without the
-/// number. It is played by a replica that takes its database for number 0.
+/// During a rolling update in a database other than 0, an older build uses the channels without the
+/// number. A replica behind a proxy that changes its database plays the older build.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_keeps_an_older_build_in_the_same_database_fresh() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    proxy.selects(1);
+    proxy.select_database(1);
     let older = Replica::connected_to(&format!("{}/0", proxy.url()), SHORT_BOUND).await;
     let newer = in_database(&redis, 1, SHORT_BOUND).await;
     older.wait_until_proven().await;
-    // One on each kind of channel: neither hears the other.
-    for (channel, heard) in [("twintier:{0}:b", 1), ("twintier:{0}:b:1", 1)] {
+    // Each kind of channel has one subscriber, so that neither receives the messages of the other.
+    for (channel, receivers) in [("twintier:{0}:b", 1), ("twintier:{0}:b:1", 1)] {
         let reply = redis.cli(&["PUBSUB", "NUMSUB", channel]).await;
         let crate::harness::Reply::List(counts) = reply else { panic!("not a list") };
-        assert_eq!(counts[1].number(), heard, "{channel}");
+        assert_eq!(counts[1].number(), receivers, "{channel}");
     }
     for (n, (writer, reader)) in [(&newer, &older), (&older, &newer), (&newer, &older)].into_iter().enumerate() {
         let (old, new) = (format!("old{n}"), format!("new{n}"));
@@ -146,15 +146,15 @@ async fn the_audit_keeps_an_older_build_in_the_same_database_fresh() {
         reader.wait_until_cached("k", &old).await;
         let before = reader.coherence().await;
         writer.set("k", &new).await;
-        forgets(reader, "k", &old, Instant::now()).await;
+        assert_stops_answering(reader, "k", &old, Instant::now()).await;
         let after = reader.coherence().await;
         assert!(after.audits_failed > before.audits_failed, "{after:?}");
         assert_eq!(after.messages_applied, before.messages_applied);
         reader.wait_until_cached("k", &new).await;
-        // Its own writes are fresh at once.
+        // Its own writes are visible at once.
         reader.set("own", &new).await;
         assert!(reader.get("own").await.is(&new));
-        // A barrier waits until the other has lost its right to answer with what was before.
+        // A barrier waits until the other replica may no longer answer with earlier values.
         let barrier = pb::Barrier::Fleet.into();
         writer.store(pb::SetRequest { barrier, ..set_request("k", "behind") }).await.unwrap();
         assert!(!reader.get("k").await.is(&new));

@@ -19,7 +19,7 @@ fn wanting(key: &str) -> pb::GetRequest {
     pb::GetRequest { key: key.into(), lease, ..Default::default() }
 }
 
-/// A Get on the connection of `wire`.
+/// Sends a Get on the connection of `wire`.
 fn get(wire: &Wire, request: pb::GetRequest) -> Waiting {
     let mut client = wire.client().max_decoding_message_size(usize::MAX);
     tokio::spawn(async move { client.get(request).await.map(tonic::Response::into_inner) })
@@ -30,21 +30,22 @@ async fn answered(get: Waiting) -> Result<pb::GetResponse, Status> {
 }
 
 async fn waiting(replica: &Replica, number: u64) {
-    eventually("as many wait", async || replica.stats().await.leases.unwrap().waiting == number).await;
+    eventually("this many Gets wait", async || replica.stats().await.leases.unwrap().waiting == number).await;
 }
 
-async fn shed(replica: &Replica) -> u64 {
+async fn refused_requests(replica: &Replica) -> u64 {
     replica.stats().await.replica.unwrap().shed
 }
 
-/// Gets that wait for `key`, on these connections in turn, and the lease that they wait for.
+/// Starts Gets that wait for `key`, on these connections in turn. Returns the lease that they wait
+/// for, too.
 async fn waiters(replica: &Replica, key: &str, number: usize, wires: &[Wire]) -> (pb::Lease, Vec<Waiting>) {
-    let lease = replica.ask(wanting(key)).await.unwrap().lease.expect("the lease");
+    let lease = replica.try_get(wanting(key)).await.unwrap().lease.expect("the lease");
     let before = replica.stats().await.leases.unwrap().waiting as usize;
     let mut gets = Vec::new();
     for index in 0..number {
         gets.push(get(&wires[index % wires.len()], wanting(key)));
-        // One after the other: what arrives at the same moment is in work for a moment.
+        // In sequence: Gets that arrive together use request slots for a moment.
         waiting(replica, (before + index + 1) as u64).await;
     }
     (lease, gets)
@@ -61,7 +62,7 @@ async fn waiting_callers_take_no_request_slots() {
     let redis = Redis::start().await;
     let replica = Replica::on(&redis, &[("server.max_in_flight", "2")]).await;
     let wires = [Wire::connect(replica.address).await, Wire::connect(replica.address).await];
-    let before = shed(&replica).await;
+    let before = refused_requests(&replica).await;
     let (lease, gets) = waiters(&replica, "slow", 20, &wires).await;
     for round in 0..20 {
         replica.set(&format!("other{round}"), "v").await;
@@ -71,7 +72,7 @@ async fn waiting_callers_take_no_request_slots() {
     for get in gets {
         assert!(answered(get).await.expect("a finished wait is not refused").is("made"));
     }
-    assert_eq!(shed(&replica).await, before);
+    assert_eq!(refused_requests(&replica).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,7 +92,7 @@ async fn waiting_callers_leave_streams_of_their_connection_to_others() {
     }
 }
 
-/// The size of a real stampede, with no setting changed.
+/// Uses the size of a real stampede and the default settings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hundred_waiters_on_one_connection_leave_room_for_others() {
     let redis = Redis::start().await;
@@ -99,7 +100,7 @@ async fn three_hundred_waiters_on_one_connection_leave_room_for_others() {
     let wire = Wire::connect(replica.address).await;
     let mut leases = Vec::new();
     for key in ["one", "other"] {
-        leases.push(replica.ask(wanting(key)).await.unwrap().lease.expect("the lease"));
+        leases.push(replica.try_get(wanting(key)).await.unwrap().lease.expect("the lease"));
     }
     let gets: Vec<_> = (0..300).map(|index| get(&wire, wanting(["one", "other"][index % 2]))).collect();
     waiting(&replica, 300).await;
@@ -111,7 +112,7 @@ async fn three_hundred_waiters_on_one_connection_leave_room_for_others() {
     for get in gets {
         assert!(answered(get).await.unwrap().is("made"));
     }
-    assert_eq!(shed(&replica).await, 0);
+    assert_eq!(refused_requests(&replica).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,8 +133,8 @@ async fn requests_beyond_the_streams_of_a_connection_are_not_refused() {
         || pb::GetRequest { key: "k".into(), consistency: pb::Consistency::Strong.into(), ..Default::default() };
     let gets: Vec<_> = (0..6).map(|_| get(&wire, strong())).collect();
     let in_flight = async || replica.stats().await.replica.unwrap().in_flight;
-    // Beside this question itself.
-    eventually("two are in work", async || in_flight().await == 3).await;
+    // This Stats request is the third.
+    eventually("two Gets are in flight", async || in_flight().await == 3).await;
     proxy.resume(Class::Commands, Direction::ToClient);
     for get in gets {
         assert!(answered(get).await.unwrap().is("v"));
@@ -160,8 +161,8 @@ async fn callers_beyond_the_limit_are_refused_with_the_limit() {
         assert_eq!((refusal.code(), refusal.message()), (Code::ResourceExhausted, words));
         assert!(refusal.reason() == "LIMIT_REACHED" && refusal.retry_delay().is_some(), "{refusal:?}");
     }
-    assert_eq!(shed(&replica).await, 2);
-    // Those that would not wait, or have something better, are not concerned.
+    assert_eq!(refused_requests(&replica).await, 2);
+    // Gets that do not wait, or have a stale value, are not affected.
     let stale = answered(get(&wires[1], pb::GetRequest { stale_if_error: true, ..wanting("k") })).await.unwrap();
     assert!(stale.is("old") && stale.stale().is_some(), "{stale:?}");
     let at_once = Some(pb::LeaseOptions { wait: pb::LeaseWait::None.into(), ..Default::default() });
@@ -185,5 +186,5 @@ async fn large_values_reach_all_waiters_within_the_byte_limit() {
     for get in gets {
         assert!(answered(get).await.expect("a finished wait is not refused").is(&value));
     }
-    assert_eq!(shed(&replica).await, 0);
+    assert_eq!(refused_requests(&replica).await, 0);
 }

@@ -13,7 +13,7 @@ const LIST: &str = "twintier:{0}:h";
 
 impl Replica {
     async fn warm_start(&self) -> pb::WarmStartStats {
-        eventually("it has started warm", async || self.stats().await.warm_start.is_some()).await;
+        eventually("the warm start has ended", async || self.stats().await.warm_start.is_some()).await;
         self.stats().await.warm_start.unwrap()
     }
 
@@ -24,7 +24,7 @@ impl Replica {
     }
 }
 
-/// Reads `keys` keys through `replica`, so often that each is seen.
+/// Reads `keys` keys through `replica`, often enough to be listed as hot.
 async fn read(replica: &Replica, keys: usize) {
     for n in 0..keys {
         replica.set(&n.to_string(), "v").await;
@@ -34,8 +34,8 @@ async fn read(replica: &Replica, keys: usize) {
     }
 }
 
-/// The keys of a new replica are answered from its memory at once.
-async fn is_warm(replica: &Replica, keys: usize) {
+/// Asserts that a new replica answers these keys from memory at once.
+async fn assert_warm(replica: &Replica, keys: usize) {
     assert!(replica.is_ready().await || replica.stats().await.warm_start.is_some());
     for n in 0..keys {
         let answer = replica.get(&n.to_string()).await;
@@ -49,12 +49,12 @@ async fn a_new_replica_has_the_hot_keys_in_memory() {
     let one = Replica::on(&redis, &[]).await;
     assert_eq!(one.warm_start().await.listed, 0);
     read(&one, 50).await;
-    eventually("the list is there", async || redis.cli(&["STRLEN", LIST]).await.number() > 50 * 8).await;
+    eventually("the list is stored", async || redis.cli(&["STRLEN", LIST]).await.number() > 50 * 8).await;
     let two = Replica::on(&redis, &[]).await;
     let warmed = two.warm_start().await;
     assert_eq!((warmed.listed, warmed.loaded, warmed.timed_out), (50, 50, false));
     assert!(warmed.duration.is_some());
-    is_warm(&two, 50).await;
+    assert_warm(&two, 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +65,7 @@ async fn a_stopping_replica_leaves_its_hot_keys_to_the_next() {
     one.stop().await;
     let two = Replica::on(&redis, &[]).await;
     assert_eq!(two.warm_start().await.loaded, 20);
-    is_warm(&two, 20).await;
+    assert_warm(&two, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,7 +78,7 @@ async fn a_new_replica_in_a_cluster_has_the_hot_keys_in_memory() {
     let two = Replica::connected_to(&cluster.url(), &[]).await;
     two.wait_until_proven().await;
     assert_eq!(two.warm_start().await.loaded, 50);
-    is_warm(&two, 50).await;
+    assert_warm(&two, 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +99,7 @@ async fn a_warm_start_skips_missing_disabled_and_unknown_entries() {
     let warmed = two.warm_start().await;
     assert_eq!((warmed.listed, warmed.loaded), (6, 1));
     assert_eq!(two.get("a").await.tier(), pb::Tier::L1);
-    // Nothing of it was counted as a Get.
+    // Loads of the warm start do not count as Gets.
     assert_eq!(two.counts("default").await.l1_hits, 1);
     assert_eq!(two.counts("default").await.misses, 0);
 }
@@ -118,7 +118,7 @@ async fn a_warm_start_is_bounded_in_keys_time_and_rate() {
     assert!(warmed.timed_out && (1..=15).contains(&warmed.loaded), "{warmed:?}");
     let took = Duration::try_from(warmed.duration.unwrap()).unwrap();
     assert!(took >= Duration::from_millis(900), "{took:?}");
-    eventually("it is ready all the same", async || slow.is_ready().await).await;
+    eventually("the replica becomes ready", async || slow.is_ready().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,17 +129,17 @@ async fn readiness_waits_for_a_warm_start_unless_it_is_impossible() {
     one.stop().await;
     let slow = [("warm_start.keys_per_second", "20"), ("warm_start.timeout", "30s")];
     let slow = Replica::on(&redis, &slow).await;
-    eventually("it has started warm", async || {
+    eventually("the warm start has ended", async || {
         assert!(!slow.is_ready().await || slow.stats().await.warm_start.is_some());
         slow.stats().await.warm_start.is_some()
     })
     .await;
-    eventually("it is ready", async || slow.is_ready().await).await;
+    eventually("the replica is ready", async || slow.is_ready().await).await;
     assert_eq!(slow.warm_start().await.loaded, 40);
 
-    let absent = Redis::absent(&[]);
+    let absent = Redis::not_started(&[]);
     let alone = Replica::connected_to(&absent.url(), &[("redis.connect_timeout", "300ms")]).await;
-    eventually("it is ready", async || alone.is_ready().await).await;
+    eventually("the replica is ready", async || alone.is_ready().await).await;
     assert_eq!(alone.stats().await.warm_start, None);
 }
 
@@ -155,7 +155,7 @@ async fn a_missing_answer_delays_readiness_until_the_limit() {
         Replica::connected_to(&proxy.url(), &[("warm_start.timeout", "30ms"), ("redis.connect_timeout", "10s")]).await;
     let warmed = late.warm_start().await;
     assert!(warmed.timed_out, "{warmed:?}");
-    eventually("it is ready", async || late.is_ready().await).await;
+    eventually("the replica is ready", async || late.is_ready().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,7 +166,7 @@ async fn a_warm_start_can_be_switched_off() {
     one.stop().await;
     assert_eq!(redis.cli(&["EXISTS", LIST]).await.number(), 0);
     let two = Replica::on(&redis, &[("warm_start.enabled", "false")]).await;
-    eventually("it is ready", async || two.is_ready().await).await;
+    eventually("the replica is ready", async || two.is_ready().await).await;
     assert_eq!(two.stats().await.warm_start, None);
     assert_eq!(Replica::start(&[]).await.stats().await.warm_start, None);
 }
@@ -180,8 +180,8 @@ async fn a_damaged_list_is_a_cold_start() {
     replica.set("k", "v").await;
 }
 
-/// Entries in Redis that no list of hot keys names.
-async fn stored(redis: &Redis, namespace: &str, keys: &[&str]) {
+/// Stores entries in Redis that are in no list of hot keys.
+async fn store_in_redis(redis: &Redis, namespace: &str, keys: &[&str]) {
     let one = Replica::on(redis, &[("warm_start.enabled", "false")]).await;
     for key in keys {
         one.set_in(namespace, key, "v").await;
@@ -198,7 +198,7 @@ async fn tier(replica: &Replica, namespace: &str, key: &str) -> pb::Tier {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configured_keys_are_in_memory_before_the_first_get() {
     let redis = Redis::start().await;
-    stored(&redis, "sessions", &["user:7", "path/with/slashes", "not-named"]).await;
+    store_in_redis(&redis, "sessions", &["user:7", "path/with/slashes", "not-named"]).await;
     let list =
         r#"["sessions/user:7", "sessions/path/with/slashes", "sessions/missing", "sessions/user:7", "unused/k"]"#;
     let two = Replica::on(&redis, &[("warm_start.load_keys", list)]).await;
@@ -216,9 +216,9 @@ async fn configured_keys_are_in_memory_before_the_first_get() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_below_configured_prefixes_are_in_memory_before_the_first_get() {
     let redis = Redis::start().await;
-    stored(&redis, "goals", &["user:1", "user:1:list", "user:2/a", "user:12", "user*:1", "other"]).await;
-    stored(&redis, "pages", &["a", "b/c"]).await;
-    stored(&redis, "cold", &["user:1"]).await;
+    store_in_redis(&redis, "goals", &["user:1", "user:1:list", "user:2/a", "user:12", "user*:1", "other"]).await;
+    store_in_redis(&redis, "pages", &["a", "b/c"]).await;
+    store_in_redis(&redis, "cold", &["user:1"]).await;
     let list = r#"["goals/user:1", "goals/user:2/", "pages/"]"#;
     let two = Replica::on(&redis, &[("warm_start.load_prefixes", list)]).await;
     let warmed = two.warm_start().await;
@@ -260,7 +260,7 @@ async fn configured_keys_and_prefixes_are_loaded_from_every_primary_of_a_cluster
 async fn loading_by_prefix_is_bounded_in_keys_and_time() {
     let redis = Redis::start().await;
     let names: Vec<String> = (0..60).map(|n| format!("user:{n}")).collect();
-    stored(&redis, "goals", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    store_in_redis(&redis, "goals", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let prefix = ("warm_start.load_prefixes", r#"["goals/user"]"#);
     let few = Replica::on(&redis, &[prefix, ("warm_start.keys", "5")]).await;
     let warmed = few.warm_start().await;
@@ -269,7 +269,7 @@ async fn loading_by_prefix_is_bounded_in_keys_and_time() {
     let slow = Replica::on(&redis, &slow).await;
     let warmed = slow.warm_start().await;
     assert!(warmed.timed_out && (1..=15).contains(&warmed.loaded), "{warmed:?}");
-    eventually("it is ready all the same", async || slow.is_ready().await).await;
+    eventually("the replica becomes ready", async || slow.is_ready().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -286,5 +286,5 @@ async fn configured_keys_are_loaded_once_and_before_hot_keys() {
     let two = Replica::on(&redis, &settings).await;
     assert_eq!(two.warm_start().await.loaded, 21);
     assert_eq!(tier(&two, "default", "rare").await, pb::Tier::L1);
-    is_warm(&two, 20).await;
+    assert_warm(&two, 20).await;
 }

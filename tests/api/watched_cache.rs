@@ -17,51 +17,53 @@ use twintier::pb::watch_change::Covers;
 use twintier::pb::watch_response::Event;
 
 use crate::harness::{
-    Answer as _, Class, Direction, Proxy, Redis, Replica, SCHEDULING_ALLOWANCE, SHORT_BOUND, Seen, eventually, quick,
+    Answer as _, Class, Direction, Proxy, Redis, Replica, SCHEDULING_ALLOWANCE, SHORT_BOUND, Seen, eventually,
+    with_short_heartbeats,
 };
 
-/// How stale an answer of the client's cache may be.
+/// Staleness that the client's cache accepts.
 const ACCEPTED: Duration = Duration::from_secs(1);
 const KEYS: usize = 8;
 /// Longest pause between two writes of a key.
-const BUSY: Duration = Duration::from_millis(400);
-/// A late cache is not to learn from an old change what it should have learned from a newer one.
-const SPARSE: Duration = ACCEPTED.saturating_mul(8);
+const SHORT_PAUSE: Duration = Duration::from_millis(400);
+/// Longest pause between two writes of a key in the drill of late heartbeats. A newer change must
+/// not make up for an older one that arrived late.
+const LONG_PAUSE: Duration = ACCEPTED.saturating_mul(8);
 
 /// The client's cache.
 struct Cache {
     replica: Replica,
     state: Mutex<State>,
-    /// Whether it heeds that heartbeats may come late.
-    heeds_lateness: bool,
+    /// False to ignore, as a mistake, that heartbeats may arrive late.
+    respects_late_heartbeats: bool,
 }
 
 #[derive(Default)]
 struct State {
     entries: HashMap<String, (u64, Instant)>,
     /// Changes received since the last heartbeat.
-    told: HashSet<String>,
-    /// Discontinuities, and changes of more than keys.
-    breaks: u64,
+    changed: HashSet<String>,
+    /// Number of discontinuities, and of changes that cover more than keys.
+    discontinuities: u64,
     heartbeats: u64,
     token: Option<String>,
-    /// Every change acknowledged before was told.
+    /// Every change acknowledged before this moment has arrived.
     proven: Option<Instant>,
 }
 
 impl State {
     fn clear(&mut self) {
         self.entries.clear();
-        self.breaks += 1;
+        self.discontinuities += 1;
     }
 
-    fn hear(&mut self, event: Event, called: Instant, heeds_lateness: bool) {
+    fn handle(&mut self, event: Event, called: Instant, respects_late_heartbeats: bool) {
         match event {
             Event::Change(change) => match change.covers.expect("a change covers something") {
                 Covers::Keys(keys) => {
                     for key in keys.keys {
                         self.entries.remove(&key);
-                        self.told.insert(key);
+                        self.changed.insert(key);
                     }
                 }
                 _ => self.clear(),
@@ -69,13 +71,13 @@ impl State {
             Event::Discontinuity(_) => self.clear(),
             Event::Heartbeat(heartbeat) => {
                 let duration = |wire: prost_types::Duration| Duration::try_from(wire).expect("not negative");
-                let sent = if heeds_lateness {
-                    called + heartbeat.elapsed.map(duration).expect("always said")
+                let sent = if respects_late_heartbeats {
+                    called + heartbeat.elapsed.map(duration).expect("a heartbeat has an elapsed time")
                 } else {
                     Instant::now()
                 };
                 self.proven = heartbeat.proof_age.and_then(|age| sent.checked_sub(duration(age)));
-                self.told.clear();
+                self.changed.clear();
                 self.heartbeats += 1;
                 self.token = Some(heartbeat.token);
             }
@@ -84,7 +86,7 @@ impl State {
 }
 
 impl Cache {
-    /// Follows changes through a connection to `port`, for ever.
+    /// Follows changes through a connection to `port`. Never returns.
     async fn follow(&self, port: u16) {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
         let mut client = CacheServiceClient::new(endpoint.connect_lazy());
@@ -92,7 +94,7 @@ impl Cache {
             let tokens: Vec<String> = self.state.lock().unwrap().token.clone().into_iter().collect();
             let begins = tokens.is_empty();
             let called = Instant::now();
-            let request = quick(pb::WatchRequest { tokens, ..Default::default() });
+            let request = with_short_heartbeats(pb::WatchRequest { tokens, ..Default::default() });
             if let Ok(opened) = client.watch(request).await {
                 let mut events = opened.into_inner();
                 if begins {
@@ -100,36 +102,36 @@ impl Cache {
                 }
                 while let Ok(Some(message)) = events.message().await {
                     let event = message.event.expect("an event");
-                    self.state.lock().unwrap().hear(event, called, self.heeds_lateness);
+                    self.state.lock().unwrap().handle(event, called, self.respects_late_heartbeats);
                 }
             }
             sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// What the cache answers, without asking anybody.
-    fn kept(&self, key: &str) -> Option<u64> {
+    /// Answer of the cache, without a call.
+    fn get(&self, key: &str) -> Option<u64> {
         let state = self.state.lock().unwrap();
         let now = Instant::now();
         let proven = state.proven.is_some_and(|proven| now <= proven + ACCEPTED);
         state.entries.get(key).filter(|(_, ends)| proven && now < *ends).map(|(value, _)| *value)
     }
 
-    /// Asks the replica, and keeps the answer if the rules allow it.
+    /// Reads from the replica, and keeps the answer if the rules allow it.
     async fn fill(&self, key: &str) {
         let (note, token) = {
             let state = self.state.lock().unwrap();
-            let Some(token) = state.token.clone().filter(|_| !state.told.contains(key)) else { return };
-            ((state.breaks, state.heartbeats), token)
+            let Some(token) = state.token.clone().filter(|_| !state.changed.contains(key)) else { return };
+            ((state.discontinuities, state.heartbeats), token)
         };
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let request = pb::GetRequest { key: key.to_owned(), tokens: vec![token], ..Default::default() };
-        let Ok(answer) = self.replica.ask(request).await else { return };
+        let Ok(answer) = self.replica.try_get(request).await else { return };
         if let (Seen::Value(value), None) = (answer.seen(), answer.stale()) {
             let mut state = self.state.lock().unwrap();
-            // With another heartbeat between, what was told since the first is not known any more.
-            if note == (state.breaks, state.heartbeats) && !state.told.contains(key) {
-                state.entries.insert(key.to_owned(), (value.parse().unwrap(), asked + answer.ttl()));
+            // After another heartbeat, the changes since the first one are no longer known.
+            if note == (state.discontinuities, state.heartbeats) && !state.changed.contains(key) {
+                state.entries.insert(key.to_owned(), (value.parse().unwrap(), requested_at + answer.ttl()));
             }
         }
     }
@@ -144,7 +146,7 @@ impl History {
         self.0.lock().unwrap().entry(key.to_owned()).or_default().push((value, Instant::now()));
     }
 
-    /// The newest value that was acknowledged before `moment`.
+    /// The newest value acknowledged before `moment`.
     fn newest(&self, key: &str, moment: Instant) -> u64 {
         let history = self.0.lock().unwrap();
         let before = history.get(key).into_iter().flatten().rev().find(|(_, at)| *at <= moment);
@@ -155,9 +157,9 @@ impl History {
 /// A drill: writers at one replica, and a client with a cache at another.
 struct Drill {
     redis: Redis,
-    /// Between the client's replica and Redis.
+    /// Proxy between the client's replica and Redis.
     bus: Proxy,
-    /// Between the client and its replica.
+    /// Proxy between the client and its replica.
     wire: Proxy,
     cache: Arc<Cache>,
     hits: Arc<AtomicU64>,
@@ -166,14 +168,14 @@ struct Drill {
 }
 
 impl Drill {
-    async fn begin(heeds_lateness: bool, pause: Duration) -> Drill {
+    async fn start(respects_late_heartbeats: bool, pause: Duration) -> Drill {
         let redis = Redis::start().await;
         let bus = Proxy::to(redis.port()).await;
         let (replica, writer) =
             (Replica::connected_to(&bus.url(), SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
         replica.wait_until_proven().await;
         let wire = Proxy::to(replica.address.port()).await;
-        let cache = Arc::new(Cache { replica, state: Mutex::default(), heeds_lateness });
+        let cache = Arc::new(Cache { replica, state: Mutex::default(), respects_late_heartbeats });
         let history = Arc::new(History::default());
         let (hits, broken) = (Arc::<AtomicU64>::default(), Arc::<Mutex<Vec<String>>>::default());
         let mut tasks = JoinSet::new();
@@ -184,7 +186,7 @@ impl Drill {
             tasks.spawn(write(key.clone(), client, history.clone(), pause));
             tasks.spawn(read(key, cache.clone(), history.clone(), hits.clone(), broken.clone()));
         }
-        // The writers' replica lives as long as its tasks.
+        // The writers' replica lives as long as the tasks.
         tasks.spawn(async move {
             let _writer = writer;
             std::future::pending::<()>().await;
@@ -196,7 +198,7 @@ impl Drill {
         self.hits.load(Ordering::Relaxed)
     }
 
-    async fn serves(&self) {
+    async fn wait_for_hits(&self) {
         let before = self.hits();
         eventually("the cache answers", async || self.hits() > before).await;
     }
@@ -225,12 +227,12 @@ async fn read(
     broken: Arc<Mutex<Vec<String>>>,
 ) {
     loop {
-        let asked = Instant::now();
-        match cache.kept(&key) {
+        let requested_at = Instant::now();
+        match cache.get(&key) {
             None => cache.fill(&key).await,
             Some(value) => {
                 hits.fetch_add(1, Ordering::Relaxed);
-                let newest = history.newest(&key, asked - ACCEPTED);
+                let newest = history.newest(&key, requested_at - ACCEPTED);
                 if value < newest {
                     broken
                         .lock()
@@ -244,9 +246,9 @@ async fn read(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
-    let drill = Drill::begin(true, BUSY).await;
-    drill.serves().await;
+async fn a_watched_cache_never_answers_data_older_than_it_accepts() {
+    let drill = Drill::start(true, SHORT_PAUSE).await;
+    drill.wait_for_hits().await;
     let ended = Instant::now() + Duration::from_secs(8);
     while Instant::now() < ended || drill.hits() <= 100 {
         let moment = Duration::from_millis(rand::random_range(100..900));
@@ -263,11 +265,11 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
         sleep(moment).await;
         drill.bus.resume(subscription, Direction::ToClient);
         drill.wire.resume(commands, Direction::ToClient);
-        // Cut off, or what was lost would leave both ends of a connection at odds.
+        // Lost bytes desynchronize a connection, so that it has to be reset.
         drill.bus.reset(subscription);
         sleep(Duration::from_millis(300)).await;
     }
-    drill.serves().await;
+    drill.wait_for_hits().await;
     let broken = drill.broken.lock().unwrap();
     assert!(broken.is_empty(), "{} of {} answers: {:?}", broken.len(), drill.hits(), &broken[..broken.len().min(5)]);
     assert!(drill.redis.is_running());
@@ -275,10 +277,9 @@ async fn a_watched_cache_never_answers_with_more_than_it_accepts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cache_that_ignores_late_heartbeats_is_detected() {
-    let mut drill = Drill::begin(false, SPARSE).await;
-    drill.serves().await;
-    // A connection may be cut off for its lateness, and then nothing is heard at all: it is tried
-    // again.
+    let mut drill = Drill::start(false, LONG_PAUSE).await;
+    drill.wait_for_hits().await;
+    // The server may close a late connection, and then no event arrives. The drill tries again.
     for _ in 0..10 {
         drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + SCHEDULING_ALLOWANCE);
         let ended = Instant::now() + 6 * ACCEPTED + SCHEDULING_ALLOWANCE;
@@ -289,7 +290,7 @@ async fn a_cache_that_ignores_late_heartbeats_is_detected() {
         if !drill.broken.lock().unwrap().is_empty() {
             break;
         }
-        drill.serves().await;
+        drill.wait_for_hits().await;
     }
     assert!(!drill.broken.lock().unwrap().is_empty(), "no answer was too old");
     drill.tasks.shutdown().await;
@@ -298,8 +299,8 @@ async fn a_cache_that_ignores_late_heartbeats_is_detected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cache_that_respects_late_heartbeats_stops_answering() {
-    let drill = Drill::begin(true, BUSY).await;
-    drill.serves().await;
+    let drill = Drill::start(true, SHORT_PAUSE).await;
+    drill.wait_for_hits().await;
     drill.wire.delay(Class::Commands, Direction::ToClient, 2 * ACCEPTED + SCHEDULING_ALLOWANCE);
     sleep(2 * ACCEPTED).await;
     let before = drill.hits();

@@ -22,39 +22,39 @@ use tower_service::Service as _;
 
 use super::harness::Wire;
 
-/// Least time between two looks at what the name resolves to. gRPC's is 30 s, and a rollout of
-/// replicas that start as fast as these takes that.
-const RESOLUTION: Duration = Duration::from_secs(1);
+/// Shortest time between two resolutions of the name. In gRPC it is 30 s, but these replicas start
+/// faster than that.
+const MIN_RESOLUTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after an address that could not be reached, and longest time to reach one.
-const REST: Duration = Duration::from_millis(300);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
 
-/// What a name resolves to, as a cluster's DNS has it.
+/// A name and the addresses that it resolves to, like the DNS of a cluster.
 #[derive(Clone, Default)]
 pub struct Name {
     places: Arc<Mutex<Vec<Place>>>,
     pub tally: Arc<Tally>,
 }
 
-/// A replica, and where it is.
+/// A replica and its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub replica: u8,
     pub address: SocketAddr,
 }
 
-/// What callers of a name had to do.
+/// Counts of failures, retries and answers of a name's callers.
 #[derive(Default)]
 pub struct Tally {
-    /// Calls that failed, whatever was tried, or in a way that is not tried again. Not those whose
+    /// Calls that failed after all retries, or with a code that is not retried. Without calls whose
     /// own deadline passed.
     failed: Mutex<Vec<Code>>,
-    /// Why calls were tried again, and how often.
+    /// Number of retries, by reason.
     retried: Mutex<BTreeMap<&'static str, usize>>,
-    /// How often each replica answered.
+    /// Number of answers of each replica.
     answers: Mutex<BTreeMap<u8, usize>>,
 }
 
-/// When a call fails, and what is tried before.
+/// Deadline and retries of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     timeout: Duration,
@@ -64,7 +64,7 @@ pub struct Policy {
     multiplier: f64,
 }
 
-/// One caller. Its calls follow one another.
+/// One caller. It makes one call at a time.
 #[derive(Clone)]
 pub struct Balanced(Arc<Caller>);
 
@@ -75,21 +75,22 @@ struct Caller {
     answered_by: AtomicU8,
 }
 
-/// The connections of a caller.
+/// Connections of a caller.
 #[derive(Default)]
 struct Pool {
     resolved: Option<Instant>,
-    /// An address was lost, or not reached: another look at the name may help.
-    in_doubt: bool,
+    /// True if an address was lost or could not be reached, so that the name should be resolved
+    /// again.
+    must_resolve: bool,
     ways: Vec<Way>,
     next: usize,
 }
 
-/// The way to one address.
+/// Connection to one address.
 struct Way {
     place: Place,
     wire: Option<Wire>,
-    rests_until: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -97,13 +98,13 @@ type Failure = Box<dyn Error + Send + Sync>;
 // === impl Name ===
 
 impl Name {
-    /// From now on it resolves to `place`, too.
-    pub fn gains(&self, place: Place) {
+    /// Adds `place` to the addresses.
+    pub fn add(&self, place: Place) {
         self.places.lock().unwrap().push(place);
     }
 
-    /// From now on it does not resolve to `replica` any more.
-    pub fn loses(&self, replica: u8) {
+    /// Removes the address of `replica`.
+    pub fn remove_replica(&self, replica: u8) {
         self.places.lock().unwrap().retain(|place| place.replica != replica);
     }
 
@@ -115,26 +116,26 @@ impl Name {
 // === impl Tally ===
 
 impl Tally {
-    /// Calls that failed.
+    /// Codes of the calls that failed.
     pub fn failed(&self) -> Vec<Code> {
         self.failed.lock().unwrap().clone()
     }
 
-    /// Why calls were tried again, and how often.
+    /// Number of retries, by reason.
     pub fn retried(&self) -> BTreeMap<&'static str, usize> {
         self.retried.lock().unwrap().clone()
     }
 
-    /// How often a replica answered.
+    /// Number of answers of a replica.
     pub fn answers_of(&self, replica: u8) -> usize {
         self.answers.lock().unwrap().get(&replica).copied().unwrap_or_default()
     }
 
-    fn again(&self, why: &'static str) {
+    fn count_retry(&self, why: &'static str) {
         *self.retried.lock().unwrap().entry(why).or_default() += 1;
     }
 
-    fn fails(&self, code: Code) {
+    fn count_failure(&self, code: Code) {
         if !matches!(code, Code::Ok | Code::DeadlineExceeded) {
             self.failed.lock().unwrap().push(code);
         }
@@ -144,8 +145,8 @@ impl Tally {
 // === impl Policy ===
 
 impl Policy {
-    /// What the documentation tells users to configure for every method that ends.
-    pub fn of_the_docs() -> Policy {
+    /// The service config that the documentation recommends for every method that ends.
+    pub fn documented() -> Policy {
         let page = include_str!("../../docs/rolling-updates.md");
         let block = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
         let config: serde_json::Value = serde_json::from_str(block).unwrap();
@@ -174,7 +175,7 @@ impl Balanced {
         Balanced(Arc::new(Caller { name: name.clone(), policy, pool, answered_by }))
     }
 
-    /// The replica that answered last.
+    /// Number of the replica that answered last.
     pub fn answered_by(&self) -> u8 {
         self.0.answered_by.load(Ordering::Relaxed)
     }
@@ -191,36 +192,36 @@ impl Balanced {
                 Ok(response) => match Status::from_header_map(response.headers()) {
                     Some(status) if status.code() == Code::Unavailable && attempt < policy.attempts => "answered",
                     status => {
-                        name.tally.fails(status.map_or(Code::Ok, |status| status.code()));
+                        name.tally.count_failure(status.map_or(Code::Ok, |status| status.code()));
                         return Ok(response);
                     }
                 },
                 Err(why) => why,
             };
             if attempt == policy.attempts {
-                name.tally.fails(Code::Unavailable);
+                name.tally.count_failure(Code::Unavailable);
                 return Err(Status::unavailable(why).into());
             }
-            name.tally.again(why);
+            name.tally.count_retry(why);
             sleep(backoff.mul_f64(rand::random())).await;
             backoff = backoff.mul_f64(policy.multiplier).min(policy.longest_backoff);
         }
         unreachable!("attempts are bounded")
     }
 
-    /// One attempt. What failed before there was a status is UNAVAILABLE to gRPC, whatever it was.
+    /// Makes one attempt. A failure without a status is UNAVAILABLE to gRPC, whatever its cause.
     async fn attempt(&self, parts: &Parts, body: &Bytes) -> Result<Response<Body>, &'static str> {
         let (place, mut wire) = self.0.pool.lock().await.next(&self.0.name).await.ok_or("unreachable")?;
         let request = Request::from_parts(parts.clone(), Body::new(Full::new(body.clone())));
-        let response = wire.call(request).await.map_err(|error| why(&error))?;
+        let response = wire.call(request).await.map_err(|error| retry_reason(&error))?;
         self.0.answered_by.store(place.replica, Ordering::Relaxed);
         *self.0.name.tally.answers.lock().unwrap().entry(place.replica).or_default() += 1;
         Ok(response.map(Body::new))
     }
 }
 
-/// Whether the server may have begun with a request that failed in this way.
-fn why(error: &hyper::Error) -> &'static str {
+/// Reason of a failure, which tells if the server may have started the request.
+fn retry_reason(error: &hyper::Error) -> &'static str {
     let cause = format!("{error:?}");
     if error.is_canceled() || error.is_closed() {
         "not sent"
@@ -234,38 +235,38 @@ fn why(error: &hyper::Error) -> &'static str {
 // === impl Pool ===
 
 impl Pool {
-    /// The next address in turn that can be reached.
+    /// The next reachable address, in turn.
     async fn next(&mut self, name: &Name) -> Option<(Place, Wire)> {
-        self.look(name);
+        self.refresh_addresses(name);
         for _ in 0..self.ways.len() {
             self.next = (self.next + 1) % self.ways.len();
             let way = &mut self.ways[self.next];
             match way.open().await {
                 Some(wire) => return Some((way.place, wire)),
-                None => self.in_doubt = true,
+                None => self.must_resolve = true,
             }
         }
         None
     }
 
-    /// Lets go of connections that were asked to go, and looks at the name when that may help.
-    fn look(&mut self, name: &Name) {
+    /// Drops connections that received GOAWAY, and resolves the name if that may help.
+    fn refresh_addresses(&mut self, name: &Name) {
         for way in &mut self.ways {
             if way.wire.as_ref().is_some_and(|wire| !wire.is_open()) {
                 way.wire = None;
-                self.in_doubt = true;
+                self.must_resolve = true;
             }
         }
-        let recently = self.resolved.is_some_and(|at| at.elapsed() < RESOLUTION);
-        if self.resolved.is_some() && (recently || !self.in_doubt) {
+        let recently = self.resolved.is_some_and(|at| at.elapsed() < MIN_RESOLUTION_INTERVAL);
+        if self.resolved.is_some() && (recently || !self.must_resolve) {
             return;
         }
-        (self.resolved, self.in_doubt) = (Some(Instant::now()), false);
+        (self.resolved, self.must_resolve) = (Some(Instant::now()), false);
         let mut before = std::mem::take(&mut self.ways);
         for place in name.resolve() {
             let known = before.iter().position(|way| way.place == place);
             let way = known.map(|known| before.swap_remove(known));
-            self.ways.push(way.unwrap_or(Way { place, wire: None, rests_until: None }));
+            self.ways.push(way.unwrap_or(Way { place, wire: None, paused_until: None }));
         }
     }
 }
@@ -273,12 +274,12 @@ impl Pool {
 // === impl Way ===
 
 impl Way {
-    /// Its connection, made now if there is none and it does not rest.
+    /// The connection. Opens one if there is none, except during a pause.
     async fn open(&mut self) -> Option<Wire> {
-        if self.wire.is_none() && self.rests_until.is_none_or(|until| until <= Instant::now()) {
-            let reached = timeout(REST, Wire::try_connect(self.place.address)).await;
+        if self.wire.is_none() && self.paused_until.is_none_or(|until| until <= Instant::now()) {
+            let reached = timeout(RECONNECT_PAUSE, Wire::try_connect(self.place.address)).await;
             self.wire = reached.ok().and_then(Result::ok);
-            self.rests_until = self.wire.is_none().then(|| Instant::now() + REST);
+            self.paused_until = self.wire.is_none().then(|| Instant::now() + RECONNECT_PAUSE);
         }
         self.wire.clone()
     }

@@ -9,19 +9,19 @@ use twintier::pb;
 use twintier::pb::batch_get_item::Result as Found;
 
 use super::history::{Action, Answer, Outcome};
-use super::load::{Client, is_of_the_connection, name, position, tag};
+use super::load::{Client, is_connection_failure, name, position, tag};
 
 impl Client {
     pub(super) async fn get_many(&mut self, keys: &[u32], replica: usize) -> Vec<(u32, Action)> {
-        let strong = self.wants_the_primary();
-        let presented: Vec<(Version, String)> = keys.iter().map(|key| self.presents(*key)).collect();
+        let strong = self.is_strong();
+        let presented: Vec<(Version, String)> = keys.iter().map(|key| self.presented_token(*key)).collect();
         let request = pb::BatchGetRequest {
             keys: keys.iter().map(|key| name(*key)).collect(),
             consistency: if strong { pb::Consistency::Strong } else { pb::Consistency::Bounded }.into(),
             tokens: presented.iter().map(|(_, token)| token.clone()).filter(|token| !token.is_empty()).collect(),
             ..Default::default()
         };
-        let (patience, leaves) = self.patience();
+        let (call_timeout, leaves) = self.next_timeout();
         let mut client = self.replicas[replica].clone();
         let read = async move {
             let mut messages = client.batch_get(request).await?.into_inner();
@@ -32,14 +32,14 @@ impl Client {
             }
             Ok((items, token))
         };
-        let read = timeout(patience, read).await;
-        let answers = match read.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+        let read = timeout(call_timeout, read).await;
+        let answers = match read.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client timed out"))) {
             Ok((items, token)) => {
                 assert_eq!(items.len(), keys.len(), "an answer for each key");
                 keys.iter().zip(items).map(|(key, item)| self.found(*key, item, strong, &token)).collect()
             }
             Err(_) if leaves => vec![Answer::Failed; keys.len()],
-            Err(status) if self.load.replicas_die && is_of_the_connection(&status) => vec![Answer::Failed; keys.len()],
+            Err(status) if self.load.replicas_die && is_connection_failure(&status) => vec![Answer::Failed; keys.len()],
             Err(status) => {
                 self.report.failed_gets.push(status.code());
                 vec![Answer::Failed; keys.len()]
@@ -52,7 +52,8 @@ impl Client {
     fn found(&mut self, key: u32, item: pb::BatchGetItem, strong: bool, token: &str) -> Answer {
         match item.result.expect("an item has a result") {
             Found::Hit(hit) => self.hit(key, hit, token.to_owned()),
-            // The token of a batch is of all its items.
+            // The token of a batch covers all items, so that the position of this miss is not
+            // known.
             Found::NegativeHit(_) | Found::Miss(_) => Answer::Miss(Version::ZERO),
             Found::Error(error) => {
                 if !strong || Code::from(error.code) != Code::Unavailable {
@@ -73,9 +74,9 @@ impl Client {
             ..Default::default()
         });
         let request = pb::BatchSetRequest { items: items.collect(), ..Default::default() };
-        let (patience, _) = self.patience();
-        let answered = timeout(patience, self.replicas[replica].batch_set(request)).await;
-        let outcomes = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+        let (call_timeout, _) = self.next_timeout();
+        let answered = timeout(call_timeout, self.replicas[replica].batch_set(request)).await;
+        let outcomes = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client timed out"))) {
             Ok(response) => {
                 let pb::BatchSetResponse { results, token } = response.into_inner();
                 let outcome = |(key, result): (&u32, pb::BatchSetResult)| match result.error {
@@ -98,9 +99,9 @@ impl Client {
         let item = |key: &u32| pb::BatchInvalidateItem { key: name(*key), source_version: None };
         let items = keys.iter().map(item).collect();
         let request = pb::BatchInvalidateRequest { items, ..Default::default() };
-        let (patience, _) = self.patience();
-        let answered = timeout(patience, self.replicas[replica].batch_invalidate(request)).await;
-        let outcomes = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+        let (call_timeout, _) = self.next_timeout();
+        let answered = timeout(call_timeout, self.replicas[replica].batch_invalidate(request)).await;
+        let outcomes = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client timed out"))) {
             Ok(response) => {
                 let pb::BatchInvalidateResponse { results, token } = response.into_inner();
                 let outcome = |(key, result): (&u32, pb::BatchInvalidateResult)| match result.error {

@@ -1,10 +1,10 @@
 //! Decides from a history alone if P1 to P5 and P10 held.
 //!
-//! Sound: reports only what no correct service could answer.
+//! Sound: reports only answers that no correct service can give.
 //!
 //! A write's version is its place in the order of writes. The checker first makes sure that
-//! versions are such an order (unique, and in agreement with real time), and then compares every
-//! answer with them. A miss is never too old; but a miss that Redis answered shows that every
+//! versions are such an order: unique, and in agreement with real time. It then compares every
+//! answer with them. A miss is never too old. But a miss that Redis answered shows that every
 //! change up to its position has been seen.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,29 +17,28 @@ use super::history::{Action, Answer, At, Operation, Outcome};
 /// Findings of a checker.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// Operations looked at.
+    /// Number of checked operations.
     pub operations: usize,
     /// Reads answered with a value that was not flagged.
     pub fresh: usize,
-    /// Broken promises, each in words.
+    /// Descriptions of the broken promises.
     pub violations: Vec<String>,
-    /// How long it took until each write was visible everywhere, sorted: from its acknowledgement
-    /// to the start of the last Get, at any replica, that was answered an older value unflagged;
-    /// zero when there was none. Counted are the acknowledged writes after which a Get of the key
-    /// began at all. Only Gets can show an older value, so this is what callers saw, and a lower
-    /// bound of what was there.
+    /// Time until each write was visible everywhere, sorted: from its acknowledgement to the start
+    /// of the last Get, at any replica, that returned an older value unflagged; zero without such a
+    /// Get. Counts acknowledged writes that a Get of the key followed. Only Gets can show an older
+    /// value, so that this is the delay that callers saw, and a lower bound of the true delay.
     pub delays: Vec<Duration>,
 }
 
 impl Verdict {
-    /// The share of writes that were visible everywhere within `limit`, in percent; none without
+    /// Share of writes that were visible everywhere within `limit`, in percent. `None` without
     /// writes.
     pub fn visible_within(&self, limit: Duration) -> Option<f64> {
         let visible = self.delays.partition_point(|delay| *delay <= limit);
         (!self.delays.is_empty()).then(|| 100.0 * visible as f64 / self.delays.len() as f64)
     }
 
-    /// The delay that `per_mille` of the writes did not exceed; zero without writes.
+    /// Delay that `per_mille` of the writes did not exceed. Zero without writes.
     pub fn delay(&self, per_mille: usize) -> Duration {
         let last = self.delays.len().saturating_sub(1);
         self.delays.get((last * per_mille).div_ceil(1000)).copied().unwrap_or_default()
@@ -51,11 +50,11 @@ impl Verdict {
 struct Effect {
     version: Version,
     invoked: At,
-    /// None: it was not acknowledged.
+    /// `None` if it was not acknowledged.
     acknowledged: Option<At>,
     /// The latest moment at which it can have taken effect.
     latest: At,
-    /// When the lease was there that it was made under.
+    /// Time at which its lease was granted, if it had one.
     leased: Option<At>,
     replica: u8,
 }
@@ -122,8 +121,8 @@ fn check_key(key: u32, operations: &[&Operation], bound: Duration, verdict: &mut
     verdict.delays.extend(delays(&effects, operations));
 }
 
-/// By replica, the highest version that its unflagged answers have shown: that of a value, or for a
-/// miss that of the last acknowledged change up to its position.
+/// The highest version that unflagged answers have shown, by replica: the version of a value, or
+/// for a miss that of the last acknowledged change up to its position.
 fn shown(effects: &[Effect], operations: &[&Operation]) -> HashMap<u8, Frontier> {
     let mut acknowledged: Vec<Version> = Vec::new();
     acknowledged.extend(effects.iter().filter(|effect| effect.acknowledged.is_some()).map(|effect| effect.version));
@@ -144,7 +143,7 @@ fn shown(effects: &[Effect], operations: &[&Operation]) -> HashMap<u8, Frontier>
     steps.into_iter().map(|(replica, steps)| (replica, Frontier::of(steps))).collect()
 }
 
-/// How long each acknowledged write, of those that a Get followed, took to be visible everywhere.
+/// Time until each acknowledged write that a Get followed was visible everywhere.
 fn delays(effects: &[Effect], operations: &[&Operation]) -> Vec<Duration> {
     let reads = || operations.iter().filter(|operation| matches!(operation.action, Action::Read { .. }));
     let last_read = reads().map(|operation| operation.invoked).max().unwrap_or_default();
@@ -157,7 +156,7 @@ fn delays(effects: &[Effect], operations: &[&Operation]) -> Vec<Duration> {
         })
         .collect();
     older.sort_unstable();
-    // By version: the start of the last Get that was answered this version or an older one.
+    // Start of the last Get that returned this version or an older one, by version.
     let mut latest = At::ZERO;
     for (_, invoked) in &mut older {
         latest = latest.max(*invoked);
@@ -172,8 +171,8 @@ fn delays(effects: &[Effect], operations: &[&Operation]) -> Vec<Duration> {
     effects.iter().filter_map(delay).collect()
 }
 
-/// The writes of a key that are known to have taken effect: acknowledged, or seen by a read.
-/// Reports values that cannot be.
+/// Writes of a key that have taken effect: acknowledged, or seen by a read. Reports impossible
+/// values.
 fn effects(key: u32, operations: &[&Operation], verdict: &mut Verdict) -> Vec<Effect> {
     let mut seen: HashMap<u64, Version> = HashMap::new();
     for operation in operations {
@@ -214,8 +213,8 @@ fn effects(key: u32, operations: &[&Operation], verdict: &mut Verdict) -> Vec<Ef
     effects
 }
 
-/// Versions are an order that agrees with real time: what could no longer take effect when another
-/// write began is older than that.
+/// Versions are an order that agrees with real time: a write that could no longer take effect when
+/// another one began has a lower version.
 fn check_order(key: u32, effects: &[Effect], verdict: &mut Verdict) {
     let mut by_version: Vec<&Effect> = effects.iter().collect();
     by_version.sort_by_key(|effect| effect.version);
@@ -224,7 +223,8 @@ fn check_order(key: u32, effects: &[Effect], verdict: &mut Verdict) {
             verdict.violations.push(format!("key {key}: two writes share version {}", pair[0].version));
         }
     }
-    // From the newest version to the oldest: none may have ended before an older one began.
+    // From the newest version to the oldest: no write may have ended before one with a lower
+    // version began.
     let mut first_end = Duration::MAX;
     for effect in by_version.iter().rev() {
         if first_end < effect.invoked {
@@ -237,12 +237,11 @@ fn check_order(key: u32, effects: &[Effect], verdict: &mut Verdict) {
     }
 }
 
-/// A value that was made under a lease does not come after a write that began when the lease was
-/// there (P3).
+/// A value under a lease does not follow a write that began after the lease was granted (P3).
 fn check_leases(key: u32, effects: &[Effect], verdict: &mut Verdict) {
     let mut by_version: Vec<&Effect> = effects.iter().collect();
     by_version.sort_by_key(|effect| effect.version);
-    // Of the writes so far, the latest to begin.
+    // The latest start of the writes so far.
     let mut latest: Option<&Effect> = None;
     for effect in by_version {
         if let (Some(leased), Some(before)) = (effect.leased, latest)
@@ -329,23 +328,23 @@ mod tests {
     }
 
     #[track_caller]
-    fn good(history: &[Operation]) {
+    fn assert_accepted(history: &[Operation]) {
         assert_eq!(check(history, BOUND).violations, Vec::<String>::new());
     }
 
     #[track_caller]
-    fn bad(history: &[Operation], word: &str) {
+    fn assert_rejected(history: &[Operation], word: &str) {
         let violations = check(history, BOUND).violations;
         assert!(violations.iter().any(|violation| violation.contains(word)), "{word}: {violations:?}");
     }
 
     #[test]
     fn an_old_value_at_another_replica_is_allowed_within_the_bound() {
-        good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 111, 1)]);
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 112, 1)], "P2");
+        assert_accepted(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 111, 1)]);
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(1, 112, 1)], "P2");
     }
 
-    /// The delays of a history, in milliseconds.
+    /// Delays of a history, in milliseconds.
     fn delays_of(history: &[Operation]) -> Vec<u128> {
         check(history, BOUND).delays.iter().map(Duration::as_millis).collect()
     }
@@ -357,7 +356,8 @@ mod tests {
         assert_eq!(and(&[get(1, 61, 1)]), [0, 50]);
         assert_eq!(and(&[get(1, 61, 1), get(2, 31, 1), get(1, 80, 2)]), [0, 50]);
         assert_eq!(and(&[get(1, 12, 2)]), [0, 0]);
-        // Begun before the acknowledgement, or flagged: says nothing about the write.
+        // A Get that began before the acknowledgement, or was flagged, proves nothing about the
+        // write.
         assert_eq!(and(&[get(1, 10, 1), get(1, 80, 2)]), [0, 0]);
         assert_eq!(and(&[read(1, 61, 1, 0, false, true)]), [0, 0]);
     }
@@ -388,29 +388,29 @@ mod tests {
 
     #[test]
     fn an_old_value_at_the_acknowledging_replica_is_never_allowed() {
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(0, 12, 1)], "P1");
-        bad(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(0, 12, 1)], "P1");
-        // Begun before the acknowledgement: either value is right.
-        good(&[set(0, 0, 1, 1), set(0, 10, 20, 2), get(0, 20, 1)]);
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), get(0, 12, 1)], "P1");
+        assert_rejected(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(0, 12, 1)], "P1");
+        // A Get that began before the acknowledgement may return either value.
+        assert_accepted(&[set(0, 0, 1, 1), set(0, 10, 20, 2), get(0, 20, 1)]);
     }
 
     #[test]
     fn an_invalidated_value_does_not_come_back() {
-        good(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 50, 1)]);
-        bad(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 500, 1)], "P2");
+        assert_accepted(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 50, 1)]);
+        assert_rejected(&[set(0, 0, 1, 1), invalidate(0, 10, 11, 2), get(1, 500, 1)], "P2");
     }
 
     #[test]
     fn a_flagged_answer_may_be_old_but_not_older_than_a_token() {
-        good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 0, false, true)]);
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 2, false, true)], "P4");
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 2, false, false)], "P4");
+        assert_accepted(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 0, false, true)]);
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 500, 1, 2, false, true)], "P4");
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 2, false, false)], "P4");
     }
 
     #[test]
     fn a_strong_read_has_no_bound() {
-        bad(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 0, true, false)], "P5");
-        good(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 2, 0, true, false)]);
+        assert_rejected(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 1, 0, true, false)], "P5");
+        assert_accepted(&[set(0, 0, 1, 1), set(0, 10, 11, 2), read(1, 12, 2, 0, true, false)]);
     }
 
     fn miss(replica: u8, invoked: u64, position: u64) -> Operation {
@@ -422,44 +422,47 @@ mod tests {
     fn an_older_value_after_a_newer_one_is_never_allowed() {
         let writes = [set(0, 0, 1, 1), set(0, 10, 11, 2)];
         let and = |reads: &[Operation]| [&writes[..], reads].concat();
-        bad(&and(&[get(1, 12, 2), get(1, 14, 1)]), "P10");
-        // Begun before the newer one was there, at another replica, or flagged.
-        good(&and(&[get(1, 12, 2), get(1, 13, 1)]));
-        good(&and(&[get(1, 12, 2), get(2, 14, 1)]));
-        good(&and(&[get(1, 12, 2), read(1, 14, 1, 0, false, true)]));
-        good(&and(&[read(1, 12, 2, 0, false, true), get(1, 14, 1)]));
+        assert_rejected(&and(&[get(1, 12, 2), get(1, 14, 1)]), "P10");
+        // The Get began before the newer answer, was at another replica, or was flagged.
+        assert_accepted(&and(&[get(1, 12, 2), get(1, 13, 1)]));
+        assert_accepted(&and(&[get(1, 12, 2), get(2, 14, 1)]));
+        assert_accepted(&and(&[get(1, 12, 2), read(1, 14, 1, 0, false, true)]));
+        assert_accepted(&and(&[read(1, 12, 2, 0, false, true), get(1, 14, 1)]));
     }
 
     #[test]
     fn a_removed_value_after_a_miss_is_never_allowed() {
         let writes = [set(0, 0, 1, 1), invalidate(0, 10, 11, 2)];
         let and = |reads: &[Operation]| [&writes[..], reads].concat();
-        bad(&and(&[miss(1, 12, 2), get(1, 14, 1)]), "P10");
-        // The miss is from before the removal, or says nothing.
-        good(&and(&[miss(1, 12, 1), get(1, 14, 1)]));
-        good(&and(&[miss(1, 12, 0), get(1, 14, 1)]));
-        good(&and(&[miss(1, 12, 2), get(2, 14, 1)]));
+        assert_rejected(&and(&[miss(1, 12, 2), get(1, 14, 1)]), "P10");
+        // The miss is older than the removal, or its position is not known.
+        assert_accepted(&and(&[miss(1, 12, 1), get(1, 14, 1)]));
+        assert_accepted(&and(&[miss(1, 12, 0), get(1, 14, 1)]));
+        assert_accepted(&and(&[miss(1, 12, 2), get(2, 14, 1)]));
     }
 
     #[test]
     fn a_write_of_unknown_outcome_may_be_seen_or_not() {
-        good(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 18, 1), get(0, 500, 1)]);
-        good(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 500, 2)]);
+        assert_accepted(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 18, 1), get(0, 500, 1)]);
+        assert_accepted(&[set(0, 0, 1, 1), unknown(0, 10, 20, 2, 5), get(0, 500, 2)]);
     }
 
     #[test]
     fn a_write_of_unknown_outcome_does_not_take_effect_after_its_window() {
-        // Version 3 is the unknown write's: it came after version 2, which began after the window
-        // had closed.
-        bad(&[unknown(0, 10, 20, 3, 5), set(0, 30, 31, 2), get(0, 40, 3)], "after a write of a newer version");
-        good(&[unknown(0, 10, 20, 3, 50), set(0, 30, 31, 2), get(0, 40, 3)]);
+        // Version 3 belongs to the unknown write. It came after version 2, which began after the
+        // window.
+        assert_rejected(
+            &[unknown(0, 10, 20, 3, 5), set(0, 30, 31, 2), get(0, 40, 3)],
+            "after a write of a newer version",
+        );
+        assert_accepted(&[unknown(0, 10, 20, 3, 50), set(0, 30, 31, 2), get(0, 40, 3)]);
     }
 
     #[test]
     fn a_value_that_was_never_set_or_failed_is_not_answered() {
-        bad(&[get(0, 5, 9)], "never set");
+        assert_rejected(&[get(0, 5, 9)], "never set");
         let failed = operation(0, 0, 1, Action::Write { value: Some(9), leased: None, outcome: Outcome::Failed });
-        bad(&[failed, get(0, 5, 9)], "failed");
+        assert_rejected(&[failed, get(0, 5, 9)], "failed");
     }
 
     #[test]
@@ -469,17 +472,17 @@ mod tests {
             let action = Action::Write { value: Some(sequence), leased: Some(at(leased)), outcome };
             operation(0, invoked, invoked + 1, action)
         };
-        bad(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 5, 3)], "P3");
-        bad(&[invalidate(1, 10, 11, 2), set(0, 0, 30, 3), leased(20, 5, 4)], "P3");
-        good(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 12, 3)]);
-        good(&[set(0, 0, 1, 1), leased(20, 5, 2), invalidate(1, 10, 30, 3)]);
+        assert_rejected(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 5, 3)], "P3");
+        assert_rejected(&[invalidate(1, 10, 11, 2), set(0, 0, 30, 3), leased(20, 5, 4)], "P3");
+        assert_accepted(&[set(0, 0, 1, 1), invalidate(1, 10, 11, 2), leased(20, 12, 3)]);
+        assert_accepted(&[set(0, 0, 1, 1), leased(20, 5, 2), invalidate(1, 10, 30, 3)]);
     }
 
     #[test]
     fn versions_agree_with_real_time_and_are_unique() {
-        bad(&[set(0, 0, 1, 2), set(1, 10, 11, 1)], "after a write of a newer version");
-        bad(&[set(0, 0, 1, 2), invalidate(1, 0, 1, 2)], "share version");
-        good(&[set(0, 0, 20, 2), set(1, 10, 11, 1)]);
+        assert_rejected(&[set(0, 0, 1, 2), set(1, 10, 11, 1)], "after a write of a newer version");
+        assert_rejected(&[set(0, 0, 1, 2), invalidate(1, 0, 1, 2)], "share version");
+        assert_accepted(&[set(0, 0, 20, 2), set(1, 10, 11, 1)]);
     }
 
     #[test]

@@ -20,16 +20,16 @@ impl WallClock {
         assert!(built.unwrap().success());
         let file = std::fs::File::create(directory.path().join("jump")).unwrap();
         let clock = WallClock { directory, file };
-        clock.stands(0);
+        clock.set_offset(0);
         clock
     }
 
-    /// Sets the clock so many seconds off the right time.
-    pub fn stands(&self, seconds: i64) {
+    /// Sets the clock this many seconds off.
+    pub fn set_offset(&self, seconds: i64) {
         self.file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
     }
 
-    /// The variables of a process that has this clock.
+    /// Environment variables of a process with this clock.
     pub fn environment(&self) -> [(String, String); 2] {
         let path = |name| self.directory.path().join(name).to_str().unwrap().to_owned();
         [("LD_PRELOAD".into(), path("clock.so")), ("CLOCK_FILE".into(), path("jump"))]

@@ -15,20 +15,20 @@ use twintier::cache::coherence::safeguards::Safeguards;
 /// Three replicas on a deployment of Redis.
 pub struct World<R = Redis> {
     pub redis: R,
-    /// The way of each replica to Redis, where there is one way.
+    /// Proxy between each replica and Redis, if there is one.
     pub proxies: Vec<Proxy>,
     pub replicas: Vec<Replica>,
     pub bound: Duration,
-    /// What its clients are balanced over; none: they speak to every replica by itself.
+    /// Name that its clients are balanced over. `None` if they call every replica directly.
     pub name: Option<Name>,
-    /// Longest time in which a replica ends when all is over.
-    pub ending: Duration,
+    /// Longest time in which a replica stops after the drill.
+    pub stop_timeout: Duration,
     faults: usize,
     began: Instant,
     recovery: Duration,
 }
 
-/// The service's own defaults, where the harness is more patient.
+/// The service's own defaults, in place of the harness's long timeouts.
 pub const SETTINGS: &[(&str, &str)] = &[
     ("coherence.max_staleness", "1s"),
     ("redis.read_timeout", "200ms"),
@@ -37,21 +37,21 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("redis.connect_timeout", "1s"),
 ];
 
-/// So many operations say something, however slow the machine is: the load goes on until there are
-/// more.
-const ENOUGH: u64 = 500;
+/// Fewest operations of a drill. The load continues until there are more, on a machine of any
+/// speed.
+const MIN_OPERATIONS: u64 = 500;
 
-/// How long a drill's faults last: seconds in `make test`, minutes in `make drills`.
+/// Time for which a drill injects faults: seconds in `make test`, minutes in `make drills`.
 pub fn length() -> Duration {
-    Duration::from_secs_f64(demanded().unwrap_or(3.0))
+    Duration::from_secs_f64(requested_seconds().unwrap_or(3.0))
 }
 
-/// Whether drills have the machine for themselves and all the time that was asked for.
+/// True if drills run alone and at the requested length.
 pub fn at_length() -> bool {
-    demanded().is_some()
+    requested_seconds().is_some()
 }
 
-fn demanded() -> Option<f64> {
+fn requested_seconds() -> Option<f64> {
     std::env::var("DRILL_SECONDS").ok().map(|text| text.parse().expect("DRILL_SECONDS is a number"))
 }
 
@@ -59,13 +59,18 @@ pub const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A key that the last life of a primary wrote and nobody else got. In the slot of partition 0, as
-/// is all that these drills lose.
+/// A key that the primary wrote before it died and that no replica received. It is in the slot of
+/// partition 0, like all data that these drills lose.
 pub const MARK: &str = "{0}:mark";
 
-/// Kills a primary with writes that it acknowledged `meanwhile` and nobody else has: `replicas` are
-/// frozen, and their connections ended so that nothing waits there for them.
-pub async fn dies_ahead(nodes: &mut [Redis], primary: usize, replicas: &[usize], meanwhile: impl Future<Output = ()>) {
+/// Kills a primary with writes that it acknowledged during `meanwhile` and did not replicate. The
+/// `replicas` are frozen, and their connections closed, so that no data waits in them.
+pub async fn kill_with_unreplicated_writes(
+    nodes: &mut [Redis],
+    primary: usize,
+    replicas: &[usize],
+    meanwhile: impl Future<Output = ()>,
+) {
     replicas.iter().for_each(|replica| nodes[*replica].freeze());
     nodes[primary].cli(&["CLIENT", "KILL", "TYPE", "REPLICA"]).await;
     nodes[primary].cli(&["SET", MARK, "written"]).await;
@@ -74,7 +79,7 @@ pub async fn dies_ahead(nodes: &mut [Redis], primary: usize, replicas: &[usize],
     replicas.iter().for_each(|replica| nodes[*replica].thaw());
 }
 
-/// Makes a test of a drill: its name, its load, its world, and what goes wrong there.
+/// Defines the test of a drill: its name, load, world and faults.
 macro_rules! drill {
     ($name:ident, $load:expr, $world:expr, |$it:ident| $fault:block) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,19 +100,19 @@ impl World {
         World::with(redis, settings, Safeguards::default()).await
     }
 
-    /// The same with the given protections.
-    pub async fn with(redis: Redis, settings: &[(&str, &str)], protections: Safeguards) -> World {
-        let world = World::waiting(redis, settings, protections).await;
+    /// Starts a world with these safeguards, and waits for Redis.
+    pub async fn with(redis: Redis, settings: &[(&str, &str)], safeguards: Safeguards) -> World {
+        let world = World::waiting(redis, settings, safeguards).await;
         world.wait_until_proven().await;
         world
     }
 
-    /// The same without waiting for Redis.
-    pub async fn waiting(redis: Redis, settings: &[(&str, &str)], protections: Safeguards) -> World {
+    /// Starts a world with these safeguards. Does not wait for Redis.
+    pub async fn waiting(redis: Redis, settings: &[(&str, &str)], safeguards: Safeguards) -> World {
         let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let proxy = Proxy::to(redis.port()).await;
-            replicas.push(Replica::connected_to_with(&proxy.url(), &[SETTINGS, settings].concat(), protections).await);
+            replicas.push(Replica::connected_to_with(&proxy.url(), &[SETTINGS, settings].concat(), safeguards).await);
             proxies.push(proxy);
         }
         World::of(redis, proxies, replicas)
@@ -115,36 +120,30 @@ impl World {
 }
 
 impl<R> World<R> {
-    /// Replicas that were made elsewhere.
+    /// Wraps replicas that exist already.
     pub fn of(redis: R, proxies: Vec<Proxy>, replicas: Vec<Replica>) -> World<R> {
         let (bound, recovery) = (Duration::from_secs(1), Duration::ZERO);
-        let ending = Duration::from_secs(2);
-        World { redis, proxies, replicas, bound, name: None, ending, faults: 0, began: Instant::now(), recovery }
+        let stop_timeout = Duration::from_secs(2);
+        World { redis, proxies, replicas, bound, name: None, stop_timeout, faults: 0, began: Instant::now(), recovery }
     }
 
-    /// Three replicas that reach Redis by `url` and not through proxies.
+    /// Starts three replicas that reach Redis by `url`, without proxies.
     pub async fn connected_to(redis: R, url: &str, settings: &[(&str, &str)]) -> World<R> {
         World::connected_to_with(redis, url, settings, Safeguards::default()).await
     }
 
-    /// The same with the given protections.
-    pub async fn connected_to_with(
-        redis: R,
-        url: &str,
-        settings: &[(&str, &str)],
-        protections: Safeguards,
-    ) -> World<R> {
+    /// Starts three replicas that reach Redis by `url`, with these safeguards.
+    pub async fn connected_to_with(redis: R, url: &str, settings: &[(&str, &str)], safeguards: Safeguards) -> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {
-            replicas.push(Replica::connected_to_with(url, &[SETTINGS, settings].concat(), protections).await);
+            replicas.push(Replica::connected_to_with(url, &[SETTINGS, settings].concat(), safeguards).await);
         }
         let world = World::of(redis, Vec::new(), replicas);
         world.wait_until_proven().await;
         world
     }
 
-    /// Three replicas that are processes of their own, with these variables in the environment of
-    /// each.
+    /// Starts three replicas as child processes with these environment variables.
     pub async fn of_processes(redis: R, url: &str, environment: &[(String, String)]) -> World<R> {
         let mut replicas = Vec::new();
         for _ in 0..3 {
@@ -162,14 +161,14 @@ impl<R> World<R> {
         }
     }
 
-    /// Waits for the same after a fault, and notes how long that took.
-    pub async fn recovers(&mut self) {
+    /// Waits until every replica is healthy and proven after a fault, and records the duration.
+    pub async fn wait_for_recovery(&mut self) {
         let healed = Instant::now();
         self.wait_until_proven().await;
         self.recovery = self.recovery.max(healed.elapsed());
     }
 
-    /// Runs `fault` under `load`, and holds the history against the promise.
+    /// Runs `fault` under `load`, and asserts that the history keeps the promises.
     pub async fn drill(mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World<R>)) {
         let (report, verdict) = self.judge(name, load, fault).await;
         count(self.faults, &verdict);
@@ -178,12 +177,12 @@ impl<R> World<R> {
         assert!(report.failed_gets.is_empty(), "{name}: Gets failed: {}", tally(report.failed_gets.iter()));
         assert!(report.failed_calls.is_empty(), "{name}: calls failed: {}", tally(report.failed_calls.iter()));
         for replica in self.replicas {
-            // Nothing is left waiting for a connection that is gone.
-            within(self.ending, replica.stop()).await;
+            // No call may still wait on a closed connection.
+            within(self.stop_timeout, replica.stop()).await;
         }
     }
 
-    /// Runs `fault` under `load`, lets everything recover, and asks the checker.
+    /// Runs `fault` under `load`, waits for recovery, and checks the history.
     pub async fn judge(&mut self, name: &str, load: Load, fault: impl AsyncFnOnce(&mut World<R>)) -> (Report, Verdict) {
         let channels: Vec<_> = self.replicas.iter().map(|replica| replica.channel.clone()).collect();
         let before = Footprint::now();
@@ -194,10 +193,10 @@ impl<R> World<R> {
         };
         sleep(Duration::from_millis(300)).await;
         fault(self).await;
-        self.recovers().await;
-        // The load goes on past the bound, so that what a fault left behind shows.
+        self.wait_for_recovery().await;
+        // The load continues beyond the bound, to show late effects of the fault.
         sleep(self.bound + Duration::from_millis(300)).await;
-        eventually("there is enough load to say something", async || running.operations() > ENOUGH).await;
+        eventually("there are enough operations", async || running.operations() > MIN_OPERATIONS).await;
         let report = running.end().await;
         let after = Footprint::now().without(&report);
         let verdict = checker::check(&report.history, self.bound);
@@ -206,21 +205,21 @@ impl<R> World<R> {
         (report, verdict)
     }
 
-    /// Whether there is time for another fault, which is counted.
-    pub fn goes_on(&mut self) -> bool {
-        let goes_on = self.began.elapsed() < length();
-        self.faults += usize::from(goes_on);
-        goes_on
+    /// True if there is time for another fault. Counts it.
+    pub fn has_time(&mut self) -> bool {
+        let has_time = self.began.elapsed() < length();
+        self.faults += usize::from(has_time);
+        has_time
     }
 
-    /// Lets one fault, which is counted, last for a while.
-    pub async fn lasts(&mut self, time: Duration) {
+    /// Counts a fault that lasts for this time.
+    pub async fn hold_fault(&mut self, time: Duration) {
         self.faults += 1;
         sleep(time).await;
     }
 
-    /// Lets the load go on without a fault.
-    pub async fn rests(&self) {
+    /// Continues the load without a fault for a while.
+    pub async fn hold_load(&self) {
         sleep(length()).await;
     }
 }

@@ -12,22 +12,22 @@ use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::pb;
 
 drill!(d00_no_fault_at_all, Load::default(), World::new(&[]), |world| {
-    world.rests().await;
+    world.hold_load().await;
 });
 
 drill!(d01_redis_is_killed_and_comes_back_empty, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         world.redis.kill9();
         sleep(millis(500)).await;
         world.redis.restart().await;
-        world.recovers().await;
+        world.wait_for_recovery().await;
         sleep(world.bound).await;
     }
 });
 
 drill!(d02_redis_is_frozen, Load::default(), World::new(&[]), |world| {
     world.redis.freeze();
-    world.lasts(length()).await;
+    world.hold_fault(length()).await;
     world.redis.thaw();
 });
 
@@ -37,7 +37,7 @@ drill!(
     World::new(&[]),
     |world| {
         world.redis.freeze();
-        world.lasts(length()).await;
+        world.hold_fault(length()).await;
         world.redis.thaw();
     }
 );
@@ -46,18 +46,18 @@ drill!(d03_redis_pauses_its_clients, Load::default(), World::new(&[]), |world| {
     let pause = (length().as_millis() / 3).to_string();
     for mode in ["WRITE", "ALL"] {
         world.redis.cli(&["CLIENT", "PAUSE", &pause, mode]).await;
-        world.lasts(length() / 2).await;
+        world.hold_fault(length() / 2).await;
     }
 });
 
 drill!(d04_a_subscription_goes_deaf, Load::default(), World::new(&[]), |world| {
     world.proxies[1].lose(Class::Subscription, Direction::ToClient);
-    world.lasts(length()).await;
+    world.hold_fault(length()).await;
     world.proxies[1].resume(Class::Subscription, Direction::ToClient);
 });
 
 drill!(d04_a_subscription_is_held_back, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         world.proxies[1].stall(Class::Subscription, Direction::ToClient);
         sleep(millis(700)).await;
         world.proxies[1].resume(Class::Subscription, Direction::ToClient);
@@ -67,21 +67,21 @@ drill!(d04_a_subscription_is_held_back, Load::default(), World::new(&[]), |world
 
 drill!(d05_a_subscription_goes_mute, Load::default(), World::new(&[]), |world| {
     world.proxies[1].lose(Class::Subscription, Direction::ToServer);
-    world.lasts(length()).await;
+    world.hold_fault(length()).await;
     world.proxies[1].resume(Class::Subscription, Direction::ToServer);
 });
 
 drill!(d06_subscriptions_are_cut_again_and_again, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         let unlucky = rand::rng().random_range(0..3);
         world.proxies[unlucky].reset(Class::Subscription);
         sleep(millis(rand::rng().random_range(1..150))).await;
     }
 });
 
-/// Cuts a subscription, and lets no other begin for longer than the last proof lasts.
-pub async fn subscriptions_stay_cut(world: &mut World) {
-    while world.goes_on() {
+/// Cuts a subscription, and prevents new ones for longer than the last proof lasts.
+pub async fn keep_subscriptions_cut(world: &mut World) {
+    while world.has_time() {
         let unlucky = &world.proxies[rand::rng().random_range(0..3)];
         unlucky.stall(Class::Subscription, Direction::ToServer);
         unlucky.reset(Class::Subscription);
@@ -92,37 +92,37 @@ pub async fn subscriptions_stay_cut(world: &mut World) {
 }
 
 drill!(d06_subscriptions_stay_cut_for_longer_than_the_bound, Load::default(), World::new(&[]), |world| {
-    subscriptions_stay_cut(world).await;
+    keep_subscriptions_cut(world).await;
 });
 
 drill!(d06_commands_are_cut_again_and_again, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         let unlucky = rand::rng().random_range(0..3);
         world.proxies[unlucky].reset(Class::Commands);
         sleep(millis(rand::rng().random_range(20..300))).await;
     }
 });
 
-// Each connection brings less than is published, so that its subscriber falls behind further and
-// further, without a gap.
+// Each connection is slower than the rate of messages, so that the subscriber falls behind without
+// a gap.
 drill!(d07_a_subscriber_is_too_slow, Load::default(), World::new(&[]), |world| {
     let _flood = flood(&world.replicas[0].channel);
-    while world.goes_on() {
+    while world.has_time() {
         let rate = [100_000, 30_000, 8_000][rand::rng().random_range(0..3)];
-        world.proxies[1].slow(Class::Subscription, Direction::ToClient, rate);
+        world.proxies[1].limit_each(Class::Subscription, Direction::ToClient, rate);
         sleep(millis(1500)).await;
         world.proxies[1].resume(Class::Subscription, Direction::ToClient);
         sleep(millis(500)).await;
     }
 });
 
-// By Redis's own limit: what is published while one of them reads nothing does not fit the sockets
-// on the way.
+// The limit of Redis ends the subscription: the messages do not fit into the sockets while the
+// subscriber reads nothing.
 drill!(d08_a_subscriber_overruns_its_output_buffer, Load::default(), World::new(&[]), |world| {
     world.redis.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1"]).await;
     let before = world.replicas[1].coherence().await.disconnects;
     let large = vec![b'.'; 1 << 20];
-    while world.goes_on() {
+    while world.has_time() {
         world.proxies[1].stall(Class::Subscription, Direction::ToClient);
         for _ in 0..16 {
             world.redis.cli(&[&b"PUBLISH"[..], b"twintier:{7}:b", &large]).await;
@@ -131,7 +131,7 @@ drill!(d08_a_subscriber_overruns_its_output_buffer, Load::default(), World::new(
         world.proxies[1].resume(Class::Subscription, Direction::ToClient);
         sleep(millis(900)).await;
     }
-    assert!(world.replicas[1].coherence().await.disconnects > before, "nobody was killed");
+    assert!(world.replicas[1].coherence().await.disconnects > before, "no subscriber was killed");
 });
 
 drill!(d04_messages_come_unevenly, Load::default(), World::new(&[]), |world| {
@@ -139,17 +139,17 @@ drill!(d04_messages_come_unevenly, Load::default(), World::new(&[]), |world| {
         proxy.jitter(Class::Subscription, Direction::ToClient, millis(200));
         proxy.jitter(Class::Commands, Direction::ToClient, millis(20));
     }
-    world.lasts(length()).await;
+    world.hold_fault(length()).await;
     for proxy in &world.proxies {
         proxy.resume(Class::Subscription, Direction::ToClient);
         proxy.resume(Class::Commands, Direction::ToClient);
     }
 });
 
-// What Redis does to a subscriber whose output buffer is over its limit, while what it was sent is
-// still on its way.
+// Redis kills a subscriber whose output buffer is over its limit, while earlier messages are still
+// in flight.
 drill!(d08_redis_kills_a_subscriber_that_is_behind, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         world.proxies[1].stall(Class::Subscription, Direction::ToClient);
         sleep(millis(400)).await;
         world.redis.cli(&["CLIENT", "KILL", "TYPE", "PUBSUB"]).await;
@@ -160,23 +160,23 @@ drill!(d08_redis_kills_a_subscriber_that_is_behind, Load::default(), World::new(
 });
 
 drill!(d09_subscribing_is_refused, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         world.redis.cli(&["ACL", "SETUSER", "default", "-subscribe", "-ssubscribe", "-psubscribe"]).await;
         world.redis.cli(&["CLIENT", "KILL", "TYPE", "PUBSUB"]).await;
         sleep(millis(700)).await;
         world.redis.cli(&["ACL", "SETUSER", "default", "+@all"]).await;
-        world.recovers().await;
+        world.wait_for_recovery().await;
         sleep(millis(300)).await;
     }
 });
 
-// No channel may be used: Redis ends subscriptions, and a script may write and not publish.
+// Without rights to channels Redis ends subscriptions, and a script may write but not publish.
 drill!(d09_channels_are_refused, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         world.redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]).await;
         sleep(millis(700)).await;
         world.redis.cli(&["ACL", "SETUSER", "default", "allchannels"]).await;
-        world.recovers().await;
+        world.wait_for_recovery().await;
         sleep(millis(300)).await;
     }
 });
@@ -186,28 +186,28 @@ drill!(
     Load { keys: 1000, writes: 10, ..Load::default() },
     World::new(&[]),
     |world| {
-        while world.goes_on() {
+        while world.has_time() {
             sleep(world.bound).await;
             world.redis.kill9();
             world.redis.restart().await;
-            world.recovers().await;
+            world.wait_for_recovery().await;
         }
     }
 );
 
-// Counters, entries and all go back to where they were.
+// Counters and entries return to an earlier state.
 drill!(d10_redis_restarts_from_an_old_snapshot, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         world.redis.cli(&["SAVE"]).await;
         sleep(world.bound).await;
         world.redis.kill9();
         world.redis.restart().await;
-        world.recovers().await;
+        world.wait_for_recovery().await;
     }
 });
 
 drill!(d11_an_operator_flushes_redis, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         world.redis.cli(&["FLUSHALL"]).await;
         sleep(millis(400)).await;
     }
@@ -215,18 +215,18 @@ drill!(d11_an_operator_flushes_redis, Load::default(), World::new(&[]), |world| 
 
 drill!(d14_redis_becomes_a_replica_without_a_disconnect, Load::default(), World::new(&[]), |world| {
     world.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    world.lasts(length() / 2).await;
+    world.hold_fault(length() / 2).await;
     world.redis.cli(&["REPLICAOF", "NO", "ONE"]).await;
 });
 
 drill!(d16_the_network_flaps, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         for proxy in &world.proxies {
             proxy.refuse();
         }
         sleep(Duration::from_micros(rand::rng().random_range(500..10_000))).await;
         for proxy in &world.proxies {
-            proxy.welcome();
+            proxy.accept_again();
         }
         sleep(Duration::from_micros(rand::rng().random_range(500..100_000))).await;
     }
@@ -234,7 +234,7 @@ drill!(d16_the_network_flaps, Load::default(), World::new(&[]), |world| {
 
 drill!(d17_redis_is_full, Load { value_size: 4096, ..Load::default() }, World::new(&[]), |world| {
     world.redis.cli(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
-    world.lasts(length()).await;
+    world.hold_fault(length()).await;
     world.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
 });
 
@@ -244,13 +244,13 @@ drill!(
     async { World::on(Redis::with(&["--maxmemory-policy", "allkeys-random"]).await, &[]).await },
     |world| {
         world.redis.cli(&["CONFIG", "SET", "maxmemory", "3mb"]).await;
-        world.lasts(length()).await;
+        world.hold_fault(length()).await;
         world.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
     }
 );
 
 drill!(d19_scripts_are_flushed_and_redis_sleeps, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         world.redis.cli(&["SCRIPT", "FLUSH"]).await;
         sleep(millis(100)).await;
         let _ = timeout(millis(900), world.redis.cli(&["DEBUG", "SLEEP", "0.6"])).await;
@@ -262,7 +262,7 @@ drill!(
     Load { keys: 1, clients: 24, pause: Duration::ZERO, ..Load::default() },
     World::new(&[]),
     |world| {
-        world.rests().await;
+        world.hold_load().await;
     }
 );
 
@@ -271,7 +271,7 @@ drill!(
     Load { keys: 2000, clients: 64, writes: 2, pause: Duration::ZERO, ..Load::default() },
     World::new(&[]),
     |world| {
-        world.rests().await;
+        world.hold_load().await;
     }
 );
 
@@ -279,7 +279,7 @@ drill!(d04_messages_come_late, Load::default(), World::new(&[]), |world| {
     for proxy in &world.proxies {
         proxy.delay(Class::Subscription, Direction::ToClient, millis(300));
     }
-    world.lasts(length()).await;
+    world.hold_fault(length()).await;
     for proxy in &world.proxies {
         proxy.resume(Class::Subscription, Direction::ToClient);
     }
@@ -287,7 +287,7 @@ drill!(d04_messages_come_late, Load::default(), World::new(&[]), |world| {
 
 drill!(
     d29_callers_leave_in_the_middle,
-    Load { impatient: 50, ..Load::default() },
+    Load { cancelled: 50, ..Load::default() },
     async {
         let world = World::new(&[]).await;
         for proxy in &world.proxies {
@@ -296,12 +296,12 @@ drill!(
         world
     },
     |world| {
-        world.lasts(length()).await;
+        world.hold_fault(length()).await;
     }
 );
 
 drill!(d32_poison_on_the_bus, Load::default(), World::new(&[]), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         let partition = rand::rng().random_range(0..64);
         let poison: Vec<u8> = (0..rand::rng().random_range(0..80)).map(|_| rand::rng().random()).collect();
         let channel = format!("twintier:{{{partition}}}:b").into_bytes();
@@ -310,22 +310,22 @@ drill!(d32_poison_on_the_bus, Load::default(), World::new(&[]), |world| {
     }
 });
 
-// Several things go wrong at once, and some of them stay wrong for a while.
-drill!(d33_anything_goes_wrong_at_any_time, Load { keys: 100, ..Load::default() }, World::new(&[]), |world| {
+// Several faults occur at once, and some of them last for a while.
+drill!(d33_random_faults_occur_together, Load { keys: 100, ..Load::default() }, World::new(&[]), |world| {
     const WAYS: [(Class, Direction); 4] = [
         (Class::Commands, Direction::ToServer),
         (Class::Commands, Direction::ToClient),
         (Class::Subscription, Direction::ToServer),
         (Class::Subscription, Direction::ToClient),
     ];
-    while world.goes_on() {
+    while world.has_time() {
         let draw = |below: u64| rand::rng().random_range(0..below);
         let (class, direction) = WAYS[draw(4) as usize];
         let proxy = &world.proxies[draw(3) as usize];
         match draw(10) {
             0 => proxy.stall(class, direction),
             1 => proxy.delay(class, direction, millis(draw(300))),
-            2 => proxy.slow(class, direction, 5_000 + draw(200_000) as u32),
+            2 => proxy.limit_each(class, direction, 5_000 + draw(200_000) as u32),
             3 => proxy.reset(class),
             4 => drop(world.redis.cli(&["FLUSHALL"]).await),
             5 => drop(world.redis.cli(&["SCRIPT", "FLUSH"]).await),
@@ -350,19 +350,19 @@ drill!(d33_anything_goes_wrong_at_any_time, Load { keys: 100, ..Load::default() 
     }
 });
 
-// The deployment comes up before its Redis does.
+// The deployment starts before its Redis.
 drill!(
     d30_replicas_start_before_redis,
     Load::default(),
-    World::waiting(Redis::absent(&[]), &[], Safeguards::default()),
+    World::waiting(Redis::not_started(&[]), &[], Safeguards::default()),
     |world| {
-        world.lasts(length() / 2).await;
+        world.hold_fault(length() / 2).await;
         world.redis.restart().await;
-        world.recovers().await;
+        world.wait_for_recovery().await;
     }
 );
 
-// The replicas keep the password that was wrong, and Redis learns it.
+// The replicas keep the wrong password until Redis accepts it.
 drill!(
     d30_replicas_start_with_a_wrong_password,
     Load::default(),
@@ -373,19 +373,19 @@ drill!(
             .await
     },
     |world| {
-        world.lasts(length() / 2).await;
+        world.hold_fault(length() / 2).await;
         world.redis.cli(&["ACL", "SETUSER", "service", ">other"]).await;
-        world.recovers().await;
+        world.wait_for_recovery().await;
     }
 );
 
-/// A Redis that also speaks TLS, with certificates that may change.
+/// A Redis that also speaks TLS, with certificates that change.
 struct Secured {
     redis: Redis,
     authority: Authority,
 }
 
-// The certificate of Redis is for another name, until it gets another one.
+// The certificate of Redis is for another name, until it is replaced.
 drill!(
     d30_replicas_start_with_a_certificate_for_another_name,
     Load::default(),
@@ -402,13 +402,13 @@ drill!(
         World::of(Secured { redis, authority }, Vec::new(), replicas)
     },
     |world| {
-        world.lasts(length() / 2).await;
+        world.hold_fault(length() / 2).await;
         for replica in &world.replicas {
-            assert_ne!(replica.redis().await.state(), pb::RedisState::Healthy, "the name was not looked at");
+            assert_ne!(replica.redis().await.state(), pb::RedisState::Healthy, "the name was not checked");
         }
         let Secured { redis, authority } = &world.redis;
         let (certificate, key) = authority.certificate("127.0.0.1");
         redis.cli(&["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key]).await;
-        world.recovers().await;
+        world.wait_for_recovery().await;
     }
 );

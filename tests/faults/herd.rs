@@ -14,15 +14,15 @@ use twintier::pb::set_request::{Condition, Content, Expiry};
 use super::drill::{World, millis};
 use super::harness::{Answer as _, eventually_within, within};
 
-/// The herd.
+/// Number of callers.
 const CALLERS: usize = 10_000;
-/// How long the source takes.
-const LOADING: Duration = Duration::from_millis(200);
+/// Time that the source takes.
+const LOAD_TIME: Duration = Duration::from_millis(200);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Room for the herd; a bound so long that nothing is looked at again for its sake alone; and
-/// patience with Redis, which shares the machine with all of this: without it a replica goes on
-/// alone, with a loader of its own.
+/// Limits that admit all callers; a bound so long that no caller reads again because of it; and
+/// long timeouts for a Redis on the same machine. With a short timeout a replica would grant its
+/// own lease.
 const SETTINGS: &[(&str, &str)] = &[
     ("server.max_in_flight", "20000"),
     ("server.max_streams_per_connection", "1000"),
@@ -40,22 +40,22 @@ const SETTINGS: &[(&str, &str)] = &[
 struct Source {
     calls: AtomicUsize,
     failing: AtomicUsize,
-    at_work: AtomicUsize,
-    most_at_once: AtomicUsize,
-    /// Nobody is done before the herd is there.
-    awaited: tokio::sync::Notify,
+    loading: AtomicUsize,
+    max_concurrent: AtomicUsize,
+    /// Notified when all callers are waiting. No load ends earlier.
+    all_waiting: tokio::sync::Notify,
 }
 
 impl Source {
     async fn load(&self) -> Option<String> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        let at_work = self.at_work.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_at_once.fetch_max(at_work, Ordering::SeqCst);
+        let loading = self.loading.fetch_add(1, Ordering::SeqCst) + 1;
+        self.max_concurrent.fetch_max(loading, Ordering::SeqCst);
         if call == 1 {
-            self.awaited.notified().await;
+            self.all_waiting.notified().await;
         }
-        sleep(LOADING).await;
-        self.at_work.fetch_sub(1, Ordering::SeqCst);
+        sleep(LOAD_TIME).await;
+        self.loading.fetch_sub(1, Ordering::SeqCst);
         let fails = self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         (!fails).then(|| format!("made by {call}"))
     }
@@ -65,8 +65,8 @@ impl Source {
     }
 }
 
-/// What a caller does who wants `key`, whatever it costs.
-async fn want(channel: Channel, key: &str, source: &Source) -> String {
+/// Gets `key` until it has a value, and loads the value if the lease is granted.
+async fn get_or_load(channel: Channel, key: &str, source: &Source) -> String {
     let mut client = CacheServiceClient::new(channel);
     loop {
         let lease = Some(pb::LeaseOptions::default());
@@ -96,22 +96,22 @@ async fn want(channel: Channel, key: &str, source: &Source) -> String {
     }
 }
 
-/// Ways to the replicas, one after the other, of which each has room for a part of the herd.
-async fn ways(world: &World) -> Vec<Channel> {
-    let mut ways = Vec::new();
+/// Channels to the replicas in turn. Each has enough streams for its share of the callers.
+async fn channels(world: &World) -> Vec<Channel> {
+    let mut channels = Vec::new();
     for n in 0..24 {
         let address = world.replicas[n % 3].address;
-        ways.push(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts"));
+        channels.push(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts"));
     }
-    ways
+    channels
 }
 
-/// Lets all of them loose on `key`.
-fn herd(ways: &[Channel], key: &'static str, source: &Arc<Source>) -> (JoinSet<String>, Vec<AbortHandle>) {
+/// Starts all callers of `key` at once.
+fn herd(channels: &[Channel], key: &'static str, source: &Arc<Source>) -> (JoinSet<String>, Vec<AbortHandle>) {
     let mut callers = JoinSet::new();
     let handles = (0..CALLERS).map(|n| {
-        let (channel, source) = (ways[n % ways.len()].clone(), source.clone());
-        callers.spawn(async move { want(channel, key, &source).await })
+        let (channel, source) = (channels[n % channels.len()].clone(), source.clone());
+        callers.spawn(async move { get_or_load(channel, key, &source).await })
     });
     let handles = handles.collect();
     (callers, handles)
@@ -133,7 +133,7 @@ async fn waiting(world: &World, number: usize) {
     eventually_within(WAIT_TIMEOUT, "the herd waits", async || leases(world).await.waiting == number as u64).await;
 }
 
-/// How often each replica has read Redis.
+/// Number of reads of Redis by each replica.
 async fn reads(world: &World) -> Vec<u64> {
     let mut reads = Vec::new();
     for replica in &world.replicas {
@@ -143,8 +143,8 @@ async fn reads(world: &World) -> Vec<u64> {
     reads
 }
 
-/// Reads and questions for leases, as Redis counts them: each is one GET.
-async fn asked(world: &World) -> u64 {
+/// Reads and lease requests, as Redis counts them: each is one GET.
+async fn count_gets(world: &World) -> u64 {
     let info = world.redis.cli(&["INFO", "commandstats"]).await.text();
     let row = info.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls=")).map(str::to_owned);
     row.map_or(0, |row| row.split(',').next().unwrap().parse().unwrap())
@@ -153,24 +153,27 @@ async fn asked(world: &World) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d23_a_herd_requests_a_cold_key() {
     let world = World::new(SETTINGS).await;
-    let (source, before) = (Arc::new(Source::default()), asked(&world).await);
+    let (source, before) = (Arc::new(Source::default()), count_gets(&world).await);
     let begun = Instant::now();
-    let (callers, _) = herd(&ways(&world).await, "k", &source);
+    let (callers, _) = herd(&channels(&world).await, "k", &source);
     waiting(&world, CALLERS - 1).await;
     let gathered = begun.elapsed();
-    source.awaited.notify_one();
+    source.all_waiting.notify_one();
     let filled = Instant::now();
     let values = within(WAIT_TIMEOUT, callers.join_all()).await;
-    let served = filled.elapsed() - LOADING;
+    let served = filled.elapsed() - LOAD_TIME;
     assert!(values.iter().all(|value| value == "made by 1"));
     assert_eq!((source.calls(), leases(&world).await.granted), (1, 1));
-    let (reads, asked) = (reads(&world).await, asked(&world).await - before);
+    let (reads, gets) = (reads(&world).await, count_gets(&world).await - before);
     println!(
-        "herd: {CALLERS} gathered in {gathered:?}, served {served:?} after the load; reads {reads:?}, GETs {asked}"
+        "herd: {CALLERS} gathered in {gathered:?}, served {served:?} after the load; reads {reads:?}, GETs {gets}"
     );
-    assert!(reads.iter().all(|reads| *reads <= 3), "one before and one after, and a second look: {reads:?}");
-    // Nine, unless this takes so long that all look again.
-    assert!(asked <= 30, "{asked} GETs");
+    assert!(
+        reads.iter().all(|reads| *reads <= 3),
+        "one read before and one after the load, and a repeated one: {reads:?}"
+    );
+    // Nine, unless the drill takes so long that all callers read again.
+    assert!(gets <= 30, "{gets} GETs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,26 +181,31 @@ async fn d23_a_herd_requests_a_key_whose_source_fails() {
     const FAILURES: usize = 5;
     let world = World::new(SETTINGS).await;
     let source = Arc::new(Source { failing: FAILURES.into(), ..Source::default() });
-    let before = asked(&world).await;
-    let (callers, _) = herd(&ways(&world).await, "k", &source);
+    let before = count_gets(&world).await;
+    let (callers, _) = herd(&channels(&world).await, "k", &source);
     waiting(&world, CALLERS - 1).await;
-    source.awaited.notify_one();
+    source.all_waiting.notify_one();
     let values = within(WAIT_TIMEOUT, callers.join_all()).await;
     assert!(values.iter().all(|value| *value == format!("made by {}", FAILURES + 1)));
-    let asked = asked(&world).await - before;
-    println!("failing source: {} calls, {asked} GETs", source.calls());
-    assert_eq!((source.calls(), source.most_at_once.load(Ordering::SeqCst)), (FAILURES + 1, 1), "one after the other");
-    // Each failure wakes three replicas, of which each reads once and asks once.
-    assert!(asked <= 12 + 12 * FAILURES as u64, "{asked} GETs");
+    let gets = count_gets(&world).await - before;
+    println!("failing source: {} calls, {gets} GETs", source.calls());
+    assert_eq!(
+        (source.calls(), source.max_concurrent.load(Ordering::SeqCst)),
+        (FAILURES + 1, 1),
+        "loads are sequential"
+    );
+    // Each failure wakes three replicas. Each of them reads once and requests the lease once.
+    assert!(gets <= 12 + 12 * FAILURES as u64, "{gets} GETs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d23_the_first_callers_of_a_herd_disconnect() {
     let world = World::new(SETTINGS).await;
     let source = Arc::new(Source::default());
-    source.awaited.notify_one();
-    let (mut callers, handles) = herd(&ways(&world).await, "k", &source);
-    // While the lease is asked for and handed over; who is told has it until it is through.
+    source.all_waiting.notify_one();
+    let (mut callers, handles) = herd(&channels(&world).await, "k", &source);
+    // Callers disconnect while the lease is requested and handed over. A caller that has the lease
+    // keeps it until its handle is aborted.
     let mut left = 0;
     for handle in handles.iter().take(CALLERS / 2) {
         sleep(Duration::from_micros(100)).await;
@@ -218,12 +226,12 @@ async fn d23_the_first_callers_of_a_herd_disconnect() {
     assert_eq!((served, source.calls()), (CALLERS - left, 1));
 }
 
-/// A value that ends soon, under load: made anew about once, and nobody misses it.
+/// A value with a short time to live is refreshed about once under load, and no caller misses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d23_a_hot_value_is_refreshed_before_it_expires() {
     let world = World::new(&[SETTINGS, &[("cache.early_refresh", "1")]].concat()).await;
     let (source, misses) = (Arc::new(Source::default()), Arc::new(AtomicUsize::new(0)));
-    source.awaited.notify_one();
+    source.all_waiting.notify_one();
     let until = Instant::now() + Duration::from_secs(4);
     let mut load = JoinSet::new();
     for n in 0..30 {
@@ -241,7 +249,7 @@ async fn d23_a_hot_value_is_refreshed_before_it_expires() {
                     sleep(millis(2)).await;
                     continue;
                 };
-                let value = source.load().await.expect("it does not fail");
+                let value = source.load().await.expect("the source does not fail");
                 let set = pb::SetRequest {
                     key: "hot".into(),
                     content: Some(Content::Value(value.into())),
@@ -257,7 +265,7 @@ async fn d23_a_hot_value_is_refreshed_before_it_expires() {
     let gets: usize = load.join_all().await.into_iter().sum();
     let (loads, misses) = (source.calls(), misses.load(Ordering::SeqCst));
     println!("early refresh: {gets} Gets, {loads} loads, {misses} misses");
-    // The first load, and in four seconds one or two more, of a value that lives for three.
-    assert!((2..=12).contains(&loads) && source.most_at_once.load(Ordering::SeqCst) == 1, "{loads} loads");
-    assert_eq!(misses, 1, "only of the first");
+    // The first load, and one or two refreshes in four seconds of a value that lives for three.
+    assert!((2..=12).contains(&loads) && source.max_concurrent.load(Ordering::SeqCst) == 1, "{loads} loads");
+    assert_eq!(misses, 1, "only the first Get misses");
 }

@@ -1,10 +1,10 @@
-//! History: operations of clients and their answers.
+//! History of clients' operations and their results.
 
 use std::time::Duration;
 
 use twintier::cache::version::Version;
 
-/// A moment of the test's own clock, since its beginning.
+/// Time since the start of the test, by its own clock.
 pub type At = Duration;
 
 /// One operation of one client at one replica, on one key.
@@ -13,9 +13,9 @@ pub struct Operation {
     pub client: u16,
     pub replica: u8,
     pub key: u32,
-    /// Just before the request was sent.
+    /// Time just before the request was sent.
     pub invoked: At,
-    /// Just after the answer was there.
+    /// Time just after the response arrived.
     pub returned: At,
     pub action: Action,
 }
@@ -23,43 +23,42 @@ pub struct Operation {
 /// An operation and its result.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// A write of a value that no other Set of the history writes; none: an Invalidate of the key
-    /// or of what covers it.
+    /// A write. `value` is unique in the history. `None` for an Invalidate of the key or of a
+    /// selector that covers it.
     Write {
         value: Option<u64>,
-        /// When the lease was there under which the value was made; none: it was written without
-        /// one.
+        /// Time at which the lease of the write was granted. `None` without a lease.
         leased: Option<At>,
         outcome: Outcome,
     },
     /// A read.
     Read {
-        /// The highest version of this key that the client had seen and presented tokens for; zero
-        /// when it presented none.
+        /// The highest version of this key that the client had seen and presented tokens for. Zero
+        /// if it presented none.
         seen: Version,
         strong: bool,
         answer: Answer,
     },
 }
 
-/// How a write ended.
+/// Result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Acknowledged, at this version.
     Ok(Version),
-    /// It has not taken effect and will not.
+    /// The write has not taken effect and will not.
     Failed,
-    /// It may take effect until this long after it returned.
+    /// The write may take effect until this long after it returned.
     Unknown(Duration),
 }
 
-/// Answer to a read.
+/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A value.
     Value { value: u64, version: Version, stale: bool },
-    /// The shared tier had no value where the partition stood at this position; zero where that is
-    /// not known.
+    /// The shared tier had no value at this position of the partition. Zero if the position is not
+    /// known.
     Miss(Version),
     /// An error.
     Failed,

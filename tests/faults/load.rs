@@ -1,4 +1,4 @@
-//! Clients that read and write at random on every replica, and record the answers.
+//! Clients that read and write at random on every replica, and record the results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use super::drill::at_length;
 use super::history::{Action, Answer, At, Operation, Outcome};
 pub use ways::Way;
 
-/// One call in so many is for several keys.
+/// One call in this many has several keys.
 const BATCHES: u32 = 4;
 
-/// How much load.
+/// Amount and kind of load.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     pub clients: u16,
@@ -36,20 +36,20 @@ pub struct Load {
     pub writes: u32,
     /// Pause of a client between two operations.
     pub pause: Duration,
-    /// Whether a tenth of the Gets is STRONG. Not where a primary goes on that was replaced: they
-    /// hold while a primary is the primary.
+    /// True if a tenth of the Gets are STRONG. False where a replaced primary keeps answering:
+    /// STRONG holds only while a primary is the primary.
     pub strong: bool,
     /// Bytes of a value.
     pub value_size: usize,
-    /// A client gives up on an answer after this long, and counts it as an error that must not be.
-    pub patience: Duration,
-    /// Share of operations, in percent, whose caller leaves after a millisecond.
-    pub impatient: u32,
-    /// Share of operations, in percent, that select keys by prefix, tag or pattern, or make an
+    /// Timeout of a client. A call that exceeds it counts as a failure of the drill.
+    pub call_timeout: Duration,
+    /// Share of operations, in percent, that the client cancels after a millisecond.
+    pub cancelled: u32,
+    /// Share of operations, in percent, that select keys by prefix, tag or pattern, or fill an
     /// entry under a lease.
     pub features: u32,
-    /// Replicas die under this load: a caller whose connection they take along is no fault of
-    /// theirs.
+    /// True if replicas die under this load. A call that fails with its connection is no failure of
+    /// the drill then.
     pub replicas_die: bool,
     pub seed: u64,
 }
@@ -63,8 +63,8 @@ impl Default for Load {
             pause: Duration::from_micros(500),
             strong: true,
             value_size: 16,
-            patience: Duration::from_secs(4),
-            impatient: 0,
+            call_timeout: Duration::from_secs(4),
+            cancelled: 0,
             features: 10,
             replicas_die: false,
             seed: 1,
@@ -72,41 +72,41 @@ impl Default for Load {
     }
 }
 
-/// Reports of a drill's clients beside the history.
+/// Results of a drill's clients, in addition to the history.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub history: Vec<Operation>,
-    /// Gets that failed, by code; none may.
+    /// Codes of failed Gets. None is allowed.
     pub failed_gets: Vec<Code>,
-    /// Writes that failed, by code.
+    /// Codes of failed writes.
     pub failed_writes: Vec<Code>,
-    /// Calls of balanced clients that failed, by code: with every retry; none may.
+    /// Codes of calls of balanced clients that failed after all retries. None is allowed.
     pub failed_calls: Vec<Code>,
-    /// Why balanced clients tried calls again, and how often.
+    /// Number of retries of balanced clients, by reason.
     pub retried: BTreeMap<&'static str, usize>,
-    /// Longest that a Get took.
+    /// Longest duration of a Get.
     pub slowest_get: Duration,
 }
 
-/// Load under way.
+/// A load that is running.
 pub struct Running {
     stop: Arc<AtomicBool>,
     clients: JoinSet<Report>,
-    /// Operations of its clients so far.
+    /// Number of operations so far.
     operations: Arc<AtomicU64>,
-    /// What its clients are balanced over.
+    /// Name that its clients are balanced over, if any.
     name: Option<Name>,
 }
 
 impl Running {
-    /// Begins. Every client speaks to every replica.
+    /// Starts clients that call every replica directly.
     pub fn begin(load: Load, channels: &[Channel]) -> Running {
         Running::by(load, || channels.iter().cloned().map(Way::One).collect())
     }
 
-    /// Begins. Every client is a caller of its own, balanced over what the name resolves to.
+    /// Starts clients that are balanced over the addresses of a name.
     pub fn balanced(load: Load, name: &Name) -> Running {
-        let policy = Policy::of_the_docs();
+        let policy = Policy::documented();
         Running { name: Some(name.clone()), ..Running::by(load, || vec![Way::Any(Balanced::over(name, policy))]) }
     }
 
@@ -134,12 +134,12 @@ impl Running {
         Running { stop, clients, operations, name: None }
     }
 
-    /// How many operations its clients have done so far.
+    /// Number of operations so far.
     pub fn operations(&self) -> u64 {
         self.operations.load(Ordering::Relaxed)
     }
 
-    /// Ends it, and gathers what the clients remember.
+    /// Ends the load, and collects the results of its clients.
     pub async fn end(mut self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
         let mut whole = Report::default();
@@ -157,7 +157,7 @@ impl Running {
     }
 }
 
-/// Invalidates keys that nobody reads, as many as the replica takes, until it is dropped.
+/// Invalidates keys that are never read, as fast as the replica allows, until it is dropped.
 pub fn flood(channel: &Channel) -> JoinSet<()> {
     let mut clients = JoinSet::new();
     for number in 0..4 {
@@ -166,7 +166,7 @@ pub fn flood(channel: &Channel) -> JoinSet<()> {
             loop {
                 let keys = (0..200).map(|key| format!("flood {number} {key}")).collect();
                 let selector = Some(pb::invalidate_request::Selector::Keys(pb::Keys { keys }));
-                // Refused or not: the next one follows.
+                // The next call follows after an error too.
                 let _ = client.invalidate(pb::InvalidateRequest { selector, ..Default::default() }).await;
             }
         });
@@ -181,7 +181,7 @@ pub(super) struct Client {
     pub(super) replicas: Vec<CacheServiceClient<Way>>,
     values: Arc<AtomicU64>,
     operations: Arc<AtomicU64>,
-    /// By key: the highest version seen, and the token that came with it.
+    /// The highest version seen of each key, and its token.
     seen: Vec<(Version, String)>,
     random: StdRng,
     epoch: Instant,
@@ -202,7 +202,7 @@ impl Client {
                 continue;
             }
             let many = self.random.random_ratio(1, BATCHES);
-            let keys = if many { self.some_keys(key) } else { Vec::new() };
+            let keys = if many { self.random_keys(key) } else { Vec::new() };
             let actions = match self.random.random_range(0..300) {
                 die if die < self.load.writes && many => self.invalidate_many(&keys, replica).await,
                 die if die < self.load.writes => vec![(key, self.invalidate(key, replica).await)],
@@ -226,14 +226,14 @@ impl Client {
         self.report
     }
 
-    /// What was begun at `invoked` and is over now.
+    /// Records an operation that started at `invoked` and has just ended.
     pub(super) fn record(&mut self, replica: usize, key: u32, invoked: At, action: Action) {
         let (client, replica, returned) = (self.number, self.answered_by(replica), self.now());
         self.operations.fetch_add(1, Ordering::Relaxed);
         self.report.history.push(Operation { client, replica, key, invoked, returned, action });
     }
 
-    /// The replica that answered the last call, which was made by that way.
+    /// Number of the replica that answered the last call of this way.
     fn answered_by(&self, way: usize) -> u8 {
         match &self.ways[way] {
             Way::One(_) => way as u8,
@@ -241,7 +241,7 @@ impl Client {
         }
     }
 
-    /// What tells a Set from any other, where it may be sent again.
+    /// Unique id of a Set that may be sent again.
     pub(super) fn request_id(&self, value: u64) -> String {
         match &self.ways[0] {
             Way::One(_) => String::new(),
@@ -253,8 +253,8 @@ impl Client {
         self.epoch.elapsed()
     }
 
-    /// A few different keys, `first` among them.
-    fn some_keys(&mut self, first: u32) -> Vec<u32> {
+    /// A few different keys, including `first`.
+    fn random_keys(&mut self, first: u32) -> Vec<u32> {
         let mut keys = vec![first];
         for _ in 0..self.random.random_range(0..4) {
             let key = self.random.random_range(0..self.load.keys);
@@ -265,17 +265,17 @@ impl Client {
         keys
     }
 
-    pub(super) fn wants_the_primary(&mut self) -> bool {
+    pub(super) fn is_strong(&mut self) -> bool {
         self.random.random_ratio(1, 10) && self.load.strong
     }
 
     /// The highest version seen of a key and its token, if this client presents it.
-    pub(super) fn presents(&mut self, key: u32) -> (Version, String) {
+    pub(super) fn presented_token(&mut self, key: u32) -> (Version, String) {
         let presents = self.random.random_ratio(1, 2);
         if presents { self.seen[key as usize].clone() } else { Default::default() }
     }
 
-    /// A value that nobody else writes.
+    /// A value that no other write has.
     pub(super) fn next_value(&mut self) -> (u64, pb::set_request::Content) {
         let value = self.values.fetch_add(1, Ordering::Relaxed);
         let mut bytes = value.to_be_bytes().to_vec();
@@ -283,30 +283,30 @@ impl Client {
         (value, pb::set_request::Content::Value(bytes.into()))
     }
 
-    /// How long this client waits this time, and whether it is one that leaves.
-    pub(super) fn patience(&mut self) -> (Duration, bool) {
-        if self.random.random_range(0..100) < self.load.impatient {
+    /// Timeout of the next call, and true if the client cancels it early.
+    pub(super) fn next_timeout(&mut self) -> (Duration, bool) {
+        if self.random.random_range(0..100) < self.load.cancelled {
             (Duration::from_millis(1), true)
         } else {
-            (self.load.patience, false)
+            (self.load.call_timeout, false)
         }
     }
 
     async fn get(&mut self, key: u32, replica: usize) -> Action {
-        let strong = self.wants_the_primary();
-        let (seen, token) = self.presents(key);
+        let strong = self.is_strong();
+        let (seen, token) = self.presented_token(key);
         let request = pb::GetRequest {
             key: name(key),
             consistency: if strong { pb::Consistency::Strong } else { pb::Consistency::Bounded }.into(),
             tokens: (!token.is_empty()).then_some(token).into_iter().collect(),
             ..Default::default()
         };
-        let (patience, leaves) = self.patience();
-        let answered = timeout(patience, self.replicas[replica].get(request)).await;
-        let answer = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+        let (call_timeout, leaves) = self.next_timeout();
+        let answered = timeout(call_timeout, self.replicas[replica].get(request)).await;
+        let answer = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client timed out"))) {
             Ok(response) => self.read(key, response.into_inner()),
             Err(_) if leaves => Answer::Failed,
-            Err(status) if self.load.replicas_die && is_of_the_connection(&status) => Answer::Failed,
+            Err(status) if self.load.replicas_die && is_connection_failure(&status) => Answer::Failed,
             Err(status) => {
                 if !strong || status.code() != Code::Unavailable {
                     self.report.failed_gets.push(status.code());
@@ -348,9 +348,9 @@ impl Client {
         let tags = vec![tag(key)];
         let (key_name, request_id) = (name(key), self.request_id(value));
         let request = pb::SetRequest { key: key_name, content: Some(content), tags, request_id, ..Default::default() };
-        let (patience, _) = self.patience();
-        let answered = timeout(patience, self.replicas[replica].set(request)).await;
-        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+        let (call_timeout, _) = self.next_timeout();
+        let answered = timeout(call_timeout, self.replicas[replica].set(request)).await;
+        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client timed out"))) {
             Ok(response) => {
                 let response = response.into_inner();
                 let version = response.version.parse().unwrap();
@@ -365,9 +365,9 @@ impl Client {
     async fn invalidate(&mut self, key: u32, replica: usize) -> Action {
         let selector = Some(pb::invalidate_request::Selector::Key(name(key)));
         let request = pb::InvalidateRequest { selector, ..Default::default() };
-        let (patience, _) = self.patience();
-        let answered = timeout(patience, self.replicas[replica].invalidate(request)).await;
-        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client gave up"))) {
+        let (call_timeout, _) = self.next_timeout();
+        let answered = timeout(call_timeout, self.replicas[replica].invalidate(request)).await;
+        let outcome = match answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("the client timed out"))) {
             Ok(response) => {
                 let token = response.into_inner().token;
                 let version = position(key, &token);
@@ -391,9 +391,9 @@ impl Client {
     }
 }
 
-/// Whether the connection failed, and not the service, which says ErrorInfo, nor the caller's
-/// patience.
-pub(super) fn is_of_the_connection(status: &Status) -> bool {
+/// True if the connection failed: the error is not from the service, which adds ErrorInfo, and not
+/// from the caller's timeout.
+pub(super) fn is_connection_failure(status: &Status) -> bool {
     status.code() != Code::DeadlineExceeded && status.get_error_details().error_info().is_none()
 }
 
@@ -401,18 +401,17 @@ pub(super) fn name(key: u32) -> String {
     format!("{}:key {key}", group(key))
 }
 
-/// The prefix of a key: a quarter of them share it.
+/// Prefix of a key, which a quarter of the keys share.
 pub(super) fn group(key: u32) -> String {
     format!("group {}", key % 4)
 }
 
-/// The tag of a key: a third of them share it.
+/// Tag of a key, which a third of the keys share.
 pub(super) fn tag(key: u32) -> String {
     format!("tag {}", key % 3)
 }
 
-/// The position in a token of a key's partition: `1.64.17-<epoch>-<sequence>` has one of partition
-/// 17.
+/// Position of a key's partition in a token: `1.64.17-<epoch>-<sequence>` has that of partition 17.
 pub(super) fn position(key: u32, token: &str) -> Version {
     let partitions: u16 = token.split('.').nth(1).unwrap().parse().unwrap();
     let namespaces = Namespaces::new(NamespaceRules { limit: 1, ..Default::default() }, partitions);

@@ -2,7 +2,7 @@
 
 use tokio::time::sleep;
 
-use super::drill::{MARK, SETTINGS, World, dies_ahead, drill, millis};
+use super::drill::{MARK, SETTINGS, World, drill, kill_with_unreplicated_writes, millis};
 use super::harness::{Proxy, Redis, Replica, Reply, eventually};
 use super::load::Load;
 
@@ -13,12 +13,12 @@ struct Pair {
 }
 
 impl Pair {
-    /// A primary that takes writes only while its replica follows, when `guarded`.
+    /// Starts a pair. If `guarded`, the primary accepts writes only while its replica follows.
     async fn start(guarded: bool) -> Pair {
         let args =
             ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--min-replicas-max-lag", "1"];
         let pair = Pair { nodes: [Redis::with(&args).await, Redis::with(&args).await], primary: 0 };
-        pair.follows().await;
+        pair.wait_until_replicated().await;
         pair.guard(guarded).await;
         pair
     }
@@ -32,22 +32,22 @@ impl Pair {
     }
 
     /// Makes the replica follow the primary, and waits until it does.
-    async fn follows(&self) {
+    async fn wait_until_replicated(&self) {
         self.replica().cli(&["REPLICAOF", "127.0.0.1", &self.primary().port().to_string()]).await;
         eventually("the replica follows", async || {
-            let Some(Reply::List(role)) = self.primary().asked(&["ROLE"]).await else { return false };
+            let Some(Reply::List(role)) = self.primary().try_cli(&["ROLE"]).await else { return false };
             matches!(&role[2], Reply::List(replicas) if replicas.len() == 1)
         })
         .await;
     }
 
-    /// Whether the primary takes writes only while its replica follows.
+    /// Sets if the primary accepts writes only while its replica follows.
     async fn guard(&self, guarded: bool) {
         let replicas = u8::from(guarded).to_string();
         self.primary().cli(&["CONFIG", "SET", "min-replicas-to-write", &replicas]).await;
     }
 
-    /// The replica is the primary now.
+    /// Makes the replica the primary.
     async fn promote(&mut self) {
         self.replica().cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
         self.replica().cli(&["REPLICAOF", "NO", "ONE"]).await;
@@ -68,45 +68,45 @@ async fn world(guarded: bool) -> World<Pair> {
     world
 }
 
-// Writes that the replica has not seen are acknowledged, and lost with the primary.
+// Acknowledged writes that the replica has not received are lost with the primary.
 drill!(d12_the_address_moves_to_a_replica_that_lags, Load::default(), world(false), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         let old = world.redis.primary;
-        dies_ahead(&mut world.redis.nodes, old, &[1 - old], sleep(millis(400))).await;
+        kill_with_unreplicated_writes(&mut world.redis.nodes, old, &[1 - old], sleep(millis(400))).await;
         world.redis.promote().await;
-        assert_eq!(world.redis.primary().cli(&["GET", MARK]).await, Reply::Nil, "nothing was lost");
+        assert_eq!(world.redis.primary().cli(&["GET", MARK]).await, Reply::Nil, "no write was lost");
         for proxy in &world.proxies {
-            proxy.leads_to(world.redis.primary().port());
+            proxy.redirect(world.redis.primary().port());
         }
         world.redis.nodes[old].restart().await;
-        world.redis.follows().await;
-        world.recovers().await;
+        world.redis.wait_until_replicated().await;
+        world.wait_for_recovery().await;
         sleep(millis(300)).await;
     }
 });
 
-// One of our replicas is left alone with the old primary, which may not write without its replica.
-// It may go on being read: STRONG holds while a primary is the primary.
+// One replica of the service stays with the old primary, which may not write without its Redis
+// replica. It may still be read: STRONG holds only while a primary is the primary.
 drill!(
     d13_one_replica_is_left_with_the_old_primary,
     Load { strong: false, ..Load::default() },
     async {
         let mut world = world(true).await;
-        // The staleness bound, and min-replicas-max-lag.
+        // The bound is the staleness bound plus min-replicas-max-lag.
         world.bound += millis(1000);
         world
     },
     |world| {
-        while world.goes_on() {
+        while world.has_time() {
             world.redis.promote().await;
             for proxy in &world.proxies[1..] {
-                proxy.leads_to(world.redis.primary().port());
+                proxy.redirect(world.redis.primary().port());
             }
             sleep(world.bound).await;
-            world.proxies[0].leads_to(world.redis.primary().port());
-            world.redis.follows().await;
+            world.proxies[0].redirect(world.redis.primary().port());
+            world.redis.wait_until_replicated().await;
             world.redis.guard(true).await;
-            world.recovers().await;
+            world.wait_for_recovery().await;
         }
     }
 );

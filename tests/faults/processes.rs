@@ -18,30 +18,30 @@ async fn world() -> World {
     World::of_processes(redis, &url, &[]).await
 }
 
-// Killed anywhere between a write to Redis, its message, its place in memory and its
+// Kills a replica at any point between a write to Redis, its message, the entry in memory and the
 // acknowledgement.
 drill!(d20_a_replica_is_killed_again_and_again, load(), world(), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         let unlucky = rand::rng().random_range(0..3);
         world.replicas[unlucky].restart().await;
         sleep(millis(rand::rng().random_range(1..200))).await;
     }
 });
 
-// What a release that speaks another version leaves on the bus and in Redis, while replicas are
-// replaced one after the other.
-drill!(d22_replicas_are_replaced_amid_what_they_cannot_read, load(), world(), |world| {
-    while world.goes_on() {
+// A release with other formats leaves messages and entries in Redis, while replicas are replaced
+// one after the other.
+drill!(d22_replicas_are_replaced_amid_unreadable_data, load(), world(), |world| {
+    while world.has_time() {
         for replica in 0..3 {
-            speak_another_version(&world.redis).await;
+            write_other_formats(&world.redis).await;
             world.replicas[replica].replace_process().await;
         }
     }
 });
 
-/// Announces on every partition, in another wire version and as another kind, and writes entries of
-/// another format over those that are there.
-async fn speak_another_version(redis: &Redis) {
+/// Publishes messages of another wire version and of an unknown kind on every partition, and
+/// overwrites entries with another format.
+async fn write_other_formats(redis: &Redis) {
     for partition in 0..64u16 {
         let channel = format!("twintier:{{{partition}}}:b").into_bytes();
         for head in [[2, 1], [1, 77]] {
@@ -57,7 +57,7 @@ async fn speak_another_version(redis: &Redis) {
     }
 }
 
-/// Redis and its replicas with one clock that a drill moves.
+/// Redis and replicas with one clock that the drill moves.
 struct Clocked {
     redis: Redis,
     clock: WallClock,
@@ -65,43 +65,43 @@ struct Clocked {
 
 async fn clocked() -> World<Clocked> {
     let clock = WallClock::new();
-    let redis = Redis::in_environment(&clock.environment()).await;
+    let redis = Redis::with_environment(&clock.environment()).await;
     let (url, environment) = (redis.url(), clock.environment());
     World::of_processes(Clocked { redis, clock }, &url, &environment).await
 }
 
 drill!(d21_wall_clocks_jump, Load::default(), clocked(), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         let off = rand::rng().random_range(-3600..3600);
-        world.redis.clock.stands(off);
+        world.redis.clock.set_offset(off);
         sleep(millis(400)).await;
     }
-    world.redis.clock.stands(0);
+    world.redis.clock.set_offset(0);
 });
 
-// Epochs are made from the clock of Redis, which loses all that it knew of them.
+// Redis makes epochs from its clock, and loses all memory of earlier ones.
 drill!(d21_redis_loses_its_data_and_its_clock_goes_back, Load::default(), clocked(), |world| {
     let mut off = 0;
-    while world.goes_on() {
+    while world.has_time() {
         off -= 3600;
         world.redis.redis.kill9();
-        world.redis.clock.stands(off);
+        world.redis.clock.set_offset(off);
         world.redis.redis.restart().await;
-        world.recovers().await;
+        world.wait_for_recovery().await;
         sleep(world.bound).await;
     }
 });
 
 #[tokio::test]
-async fn the_clock_that_is_moved_is_the_one_of_redis() {
+async fn the_drill_moves_the_clock_of_redis() {
     let clock = WallClock::new();
-    let redis = Redis::in_environment(&clock.environment()).await;
+    let redis = Redis::with_environment(&clock.environment()).await;
     let time = async || match redis.cli(&["TIME"]).await {
         Reply::List(parts) => parts[0].text().parse::<i64>().unwrap(),
         other => panic!("{other:?}"),
     };
     let before = time().await;
-    clock.stands(-3600);
+    clock.set_offset(-3600);
     let after = time().await;
     assert!((3590..=3600).contains(&(before - after)), "{before} {after}");
 }

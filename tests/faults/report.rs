@@ -11,11 +11,11 @@ use tonic::Code;
 use super::checker::Verdict;
 use super::load::Report;
 
-/// One drill, ended.
+/// Results of one drill.
 pub struct Row<'a> {
     pub name: &'a str,
     pub bound: Duration,
-    /// Faults injected: rounds of the drill.
+    /// Number of injected faults.
     pub faults: usize,
     pub report: &'a Report,
     pub verdict: &'a Verdict,
@@ -25,7 +25,7 @@ pub struct Row<'a> {
     pub after: Footprint,
 }
 
-/// What this process holds: of the drill alone only when no other runs beside it.
+/// Memory and tasks of this process. They belong to the drill only if it runs alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
     /// Resident memory.
@@ -39,7 +39,7 @@ static FAULTS: AtomicUsize = AtomicUsize::new(0);
 static VIOLATIONS: AtomicUsize = AtomicUsize::new(0);
 
 impl Footprint {
-    /// As it is now.
+    /// Measures the process now.
     pub fn now() -> Footprint {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -48,18 +48,18 @@ impl Footprint {
         Footprint { bytes: kibibytes * 1024, tasks }
     }
 
-    /// The same without what a history takes.
+    /// Subtracts the size of the history.
     pub fn without(self, report: &Report) -> Footprint {
         Footprint { bytes: self.bytes.saturating_sub(size_of_val(&report.history[..])), ..self }
     }
 }
 
 impl Row<'_> {
-    /// Prints it, below the head of the table if it is the first.
+    /// Prints the row, and the table's head before the first one.
     pub fn print(&self) {
         static HEAD: Once = Once::new();
         HEAD.call_once(|| {
-            say(&format!(
+            print_line(&format!(
                 "{:56} {:>9} {:>6} {:>5} {:>8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>8} {:>6}  errors",
                 "drill",
                 "ops",
@@ -99,26 +99,26 @@ impl Row<'_> {
         if !retried.is_empty() {
             let _ = write!(errors, "{}retried: {}", if errors.is_empty() { "" } else { "; " }, retried.join(", "));
         }
-        say(&format!("{row} {recovery:>9} {slowest:>9} {grown:>+8.1} {tasks:>+6}  {errors}"));
+        print_line(&format!("{row} {recovery:>9} {slowest:>9} {grown:>+8.1} {tasks:>+6}  {errors}"));
     }
 }
 
-/// Counts a drill of the service as it is in the total.
+/// Adds a drill with all safeguards to the total.
 pub fn count(faults: usize, verdict: &Verdict) {
     OPERATIONS.fetch_add(verdict.operations, Ordering::Relaxed);
     FAULTS.fetch_add(faults, Ordering::Relaxed);
     VIOLATIONS.fetch_add(verdict.violations.len(), Ordering::Relaxed);
 }
 
-/// Prints the sums of all drills so far; returns the operations.
+/// Prints the sums of all drills so far. Returns the number of operations.
 pub fn total() -> usize {
     let operations = OPERATIONS.load(Ordering::Relaxed);
     let (faults, violations) = (FAULTS.load(Ordering::Relaxed), VIOLATIONS.load(Ordering::Relaxed));
-    say(&format!("{:56} {operations:>9} {faults:>6} {violations:>5}", "total"));
+    print_line(&format!("{:56} {operations:>9} {faults:>6} {violations:>5}", "total"));
     operations
 }
 
-/// Codes and how often each came, most frequent first.
+/// Codes with their counts, most frequent first.
 pub fn tally<'a>(codes: impl Iterator<Item = &'a Code>) -> String {
     let mut tally: Vec<(Code, usize)> = Vec::new();
     for code in codes {
@@ -132,8 +132,8 @@ pub fn tally<'a>(codes: impl Iterator<Item = &'a Code>) -> String {
     words.join(", ")
 }
 
-/// A line of its own, whatever the test runner has put on this one.
-pub fn say(line: &str) {
+/// Prints a line of its own, after any output of the test runner.
+pub fn print_line(line: &str) {
     println!("\r{line}");
     let _ = std::io::stdout().flush();
 }

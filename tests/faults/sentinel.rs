@@ -1,23 +1,23 @@
 //! Drills of Redis with Sentinel.
 //!
-//! Acknowledged writes that a failover loses are invalidated again by the replica that acknowledged
-//! them, or everything from before is a miss: the bound is the same. A primary that is replaced
-//! while it lives goes on until the sentinels look at it again, many seconds later: there it may
-//! take writes only while a replica of it follows, and the bound is longer by min-replicas-max-lag.
+//! The replica that acknowledged writes which a failover loses invalidates them again, or all
+//! earlier entries are misses: the bound is the same. A primary that is replaced while it is up
+//! continues until the sentinels check it, many seconds later. Until then it may accept writes only
+//! while a replica follows it, and the bound is longer by min-replicas-max-lag.
 
 use rand::Rng as _;
 use tokio::time::sleep;
 use twintier::cache::coherence::safeguards::Safeguards;
 
-use super::drill::{MARK, SETTINGS, World, dies_ahead, drill, length, millis};
+use super::drill::{MARK, SETTINGS, World, drill, kill_with_unreplicated_writes, length, millis};
 use super::harness::{Proxy, Redis, Replica, Reply, Sentinels, command_as};
 use super::load::Load;
 
 const REPAIR: &[(&str, &str)] = &[("redis.failover", "repair")];
 const COLD: &[(&str, &str)] = &[("redis.failover", "cold")];
-/// The user that the service is, where nodes are separated.
+/// User of the service in worlds where nodes are separated.
 const SERVICE: &str = "service";
-/// A primary that no replica follows takes no writes.
+/// Settings of a primary that accepts no writes without a replica.
 const GUARDED: &[&str] = &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "1"];
 
 async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
@@ -26,27 +26,27 @@ async fn world(settings: &[(&str, &str)]) -> World<Sentinels> {
     World::connected_to(redis, &url, settings).await
 }
 
-/// Two servers, with the given protections.
+/// Starts two servers, with these safeguards.
 #[cfg(feature = "drills")]
-pub async fn two_with(protections: Safeguards) -> World<Sentinels> {
-    let redis = Sentinels::of(&[], TWO).await;
+pub async fn two_with(safeguards: Safeguards) -> World<Sentinels> {
+    let redis = Sentinels::with_replicas(&[], TWO).await;
     let url = redis.url();
-    let mut world = World::connected_to_with(redis, &url, REPAIR, protections).await;
+    let mut world = World::connected_to_with(redis, &url, REPAIR, safeguards).await;
     world.bound += millis(1000);
     world
 }
 
-/// A primary comes back in the life that it had.
+/// Runs failovers after which a primary returns in its old life.
 #[cfg(feature = "drills")]
-pub async fn primaries_come_back(world: &mut World<Sentinels>) {
-    there_and_back(world, Return::Asked).await;
+pub async fn return_primaries(world: &mut World<Sentinels>) {
+    fail_over_and_back(world, ReturnCause::ByOperator).await;
 }
 
-/// With the given protections.
-pub async fn world_with(protections: Safeguards) -> World<Sentinels> {
+/// Starts a world with these safeguards.
+pub async fn world_with(safeguards: Safeguards) -> World<Sentinels> {
     let redis = Sentinels::start(&[]).await;
     let url = redis.url();
-    World::connected_to_with(redis, &url, REPAIR, protections).await
+    World::connected_to_with(redis, &url, REPAIR, safeguards).await
 }
 
 async fn guarded_world(settings: &[(&str, &str)]) -> World<Sentinels> {
@@ -57,49 +57,48 @@ async fn guarded_world(settings: &[(&str, &str)]) -> World<Sentinels> {
     world
 }
 
-/// Load on primaries that may go on when they are replaced, where STRONG is not what it says.
-fn not_strong() -> Load {
+/// Load without STRONG Gets, for primaries that keep answering after they are replaced.
+fn load_without_strong() -> Load {
     Load { strong: false, ..Load::default() }
 }
 
-/// So many keys that what was lost is not soon written again.
+/// So many keys that a lost write is not soon written again.
 pub fn many_keys() -> Load {
     Load { keys: 400, ..Load::default() }
 }
 
-/// Kills the primary again and again. `ahead`: with writes that it acknowledged and nobody else
-/// has.
-pub async fn primaries_die(world: &mut World<Sentinels>, ahead: bool) {
-    while world.goes_on() {
-        world.redis.settles().await;
+/// Kills the primary repeatedly. If `ahead`, it has acknowledged writes that it did not replicate.
+pub async fn kill_primaries(world: &mut World<Sentinels>, ahead: bool) {
+    while world.has_time() {
+        world.redis.wait_until_settled().await;
         let old = world.redis.primary().await.unwrap();
         if ahead {
             let replicas: Vec<_> = (0..3).filter(|node| *node != old).collect();
-            dies_ahead(&mut world.redis.nodes, old, &replicas, sleep(millis(400))).await;
+            kill_with_unreplicated_writes(&mut world.redis.nodes, old, &replicas, sleep(millis(400))).await;
         } else {
             world.redis.nodes[old].kill9();
         }
-        let new = world.redis.follows(old).await;
-        assert_eq!(world.redis.nodes[new].cli(&["GET", MARK]).await, Reply::Nil, "nothing was lost");
-        world.recovers().await;
-        world.redis.returns(old).await;
+        let new = world.redis.wait_for_new_primary(old).await;
+        assert_eq!(world.redis.nodes[new].cli(&["GET", MARK]).await, Reply::Nil, "no write was lost");
+        world.wait_for_recovery().await;
+        world.redis.restart_as_replica(old).await;
     }
 }
 
 drill!(d12_the_primary_is_killed, Load::default(), world(REPAIR), |world| {
-    primaries_die(world, false).await;
+    kill_primaries(world, false).await;
 });
 
 drill!(d12_acknowledged_writes_are_lost, many_keys(), world(REPAIR), |world| {
-    primaries_die(world, true).await;
+    kill_primaries(world, true).await;
 });
 
 drill!(d12_acknowledged_writes_are_lost_cold, many_keys(), world(COLD), |world| {
-    primaries_die(world, true).await;
+    kill_primaries(world, true).await;
 });
 
-// What the new primary knows of the fleet is old, too: it does not wait for this replica, which
-// acknowledged writes that are lost.
+// The new primary has old data about the fleet, too: it does not wait for this replica, which
+// acknowledged lost writes.
 drill!(
     d12_acknowledged_writes_of_a_new_replica_are_lost,
     Load { replicas_die: true, ..many_keys() },
@@ -109,8 +108,8 @@ drill!(
         World::of_processes(redis, &url, &[]).await
     },
     |world| {
-        while world.goes_on() {
-            world.redis.settles().await;
+        while world.has_time() {
+            world.redis.wait_until_settled().await;
             let old = world.redis.primary().await.unwrap();
             let others: Vec<_> = (0..3).filter(|node| *node != old).collect();
             let newcomer = &mut world.replicas[0];
@@ -119,84 +118,84 @@ drill!(
                 newcomer.wait_until_proven().await;
                 sleep(millis(200)).await;
             };
-            dies_ahead(&mut world.redis.nodes, old, &others, joins).await;
-            let new = world.redis.follows(old).await;
-            assert_eq!(world.redis.nodes[new].cli(&["GET", MARK]).await, Reply::Nil, "nothing was lost");
-            world.recovers().await;
-            world.redis.returns(old).await;
+            kill_with_unreplicated_writes(&mut world.redis.nodes, old, &others, joins).await;
+            let new = world.redis.wait_for_new_primary(old).await;
+            assert_eq!(world.redis.nodes[new].cli(&["GET", MARK]).await, Reply::Nil, "no write was lost");
+            world.wait_for_recovery().await;
+            world.redis.restart_as_replica(old).await;
         }
     }
 );
 
-drill!(d12_an_operator_fails_over, not_strong(), guarded_world(REPAIR), |world| {
-    operator_fails_over(world).await;
+drill!(d12_an_operator_fails_over, load_without_strong(), guarded_world(REPAIR), |world| {
+    fail_over_by_operator(world).await;
 });
 
-drill!(d12_an_operator_fails_over_cold, not_strong(), guarded_world(COLD), |world| {
-    operator_fails_over(world).await;
+drill!(d12_an_operator_fails_over_cold, load_without_strong(), guarded_world(COLD), |world| {
+    fail_over_by_operator(world).await;
 });
 
-async fn operator_fails_over(world: &mut World<Sentinels>) {
-    while world.goes_on() {
-        world.redis.settles().await;
+async fn fail_over_by_operator(world: &mut World<Sentinels>) {
+    while world.has_time() {
+        world.redis.wait_until_settled().await;
         world.redis.fail_over().await;
-        world.recovers().await;
+        world.wait_for_recovery().await;
     }
 }
 
-/// How a primary is replaced and comes back.
+/// Cause of a replacement and return of a primary.
 #[derive(Clone, Copy)]
-enum Return {
-    /// An operator asks the sentinels, twice.
-    Asked,
-    /// It freezes, and thaws when another one has been promoted, which then dies.
-    Frozen,
+enum ReturnCause {
+    /// An operator requests two failovers.
+    ByOperator,
+    /// The primary freezes and thaws after another one was promoted, which then dies.
+    ByFreeze,
 }
 
-/// Rounds that are tried until a primary has come back in the life it had.
+/// Most rounds until a primary has returned in its old life.
 const ROUNDS: usize = 6;
 
-/// Has the primary replaced, and named again before the sentinels have made a replica of it: in the
-/// life that it had, without the writes of the time in between.
-async fn there_and_back(world: &mut World<Sentinels>, how: Return) {
+/// Replaces the primary, and promotes it again before the sentinels have made it a replica: in
+/// its old life, and without the writes in between.
+async fn fail_over_and_back(world: &mut World<Sentinels>, how: ReturnCause) {
     let (mut rounds, mut returned) = (0, 0);
-    while world.goes_on() || (returned == 0 && rounds < ROUNDS) {
+    while world.has_time() || (returned == 0 && rounds < ROUNDS) {
         rounds += 1;
-        world.redis.settles().await;
+        world.redis.wait_until_settled().await;
         let first = world.redis.primary().await.unwrap();
-        let life = world.redis.life(first).await;
+        let life = world.redis.life_id(first).await;
         let second = match how {
-            Return::Asked => world.redis.fail_over().await,
-            Return::Frozen => {
+            ReturnCause::ByOperator => world.redis.fail_over().await,
+            ReturnCause::ByFreeze => {
                 world.redis.nodes[first].freeze();
-                let second = world.redis.follows(first).await;
+                let second = world.redis.wait_for_new_primary(first).await;
                 world.redis.nodes[first].thaw();
                 second
             }
         };
-        // Writes are acknowledged there.
+        // The new primary acknowledges writes.
         sleep(millis(800)).await;
         let named = match how {
-            Return::Asked => world.redis.fail_over().await,
-            Return::Frozen => {
+            ReturnCause::ByOperator => world.redis.fail_over().await,
+            ReturnCause::ByFreeze => {
                 world.redis.nodes[second].kill9();
-                let named = world.redis.follows(second).await;
-                world.redis.returns(second).await;
+                let named = world.redis.wait_for_new_primary(second).await;
+                world.redis.restart_as_replica(second).await;
                 named
             }
         };
-        returned += usize::from(named == first && life.is_some() && world.redis.life(first).await == life);
-        world.recovers().await;
-        // What is wrong then shows while nobody writes it anew.
+        returned += usize::from(named == first && life.is_some() && world.redis.life_id(first).await == life);
+        world.wait_for_recovery().await;
+        // Errors show while the key is not written again.
         sleep(world.bound + millis(1000)).await;
     }
-    println!("  {returned} of {rounds} came back in the life that they had");
-    assert!(returned > 0, "no primary came back before it became a replica: nothing was shown");
+    println!("  {returned} of {rounds} returned in their old life");
+    assert!(returned > 0, "no primary returned before it became a replica");
 }
 
-/// Two servers, or three of which one is never promoted.
+/// Starts two servers, or three of which one is never promoted.
 async fn returning_world(guard: &[&str], replicas: &[&[&str]], settings: &[(&str, &str)]) -> World<Sentinels> {
-    let redis = Sentinels::of(guard, replicas).await;
+    let redis = Sentinels::with_replicas(guard, replicas).await;
     let url = redis.url();
     let mut world = World::connected_to(redis, &url, settings).await;
     world.bound += millis(1000);
@@ -206,44 +205,44 @@ async fn returning_world(guard: &[&str], replicas: &[&[&str]], settings: &[(&str
 const TWO: &[&[&str]] = &[&[]];
 const THREE: &[&[&str]] = &[&[], &["--replica-priority", "0"]];
 
-/// What is written once is not written again before the bound has passed.
-pub fn rarely_written() -> Load {
+/// A load that writes a key again only after the bound.
+pub fn rarely_written_keys() -> Load {
     Load { keys: 2000, writes: 2, features: 0, strong: false, ..Load::default() }
 }
 
-drill!(d12_an_operator_fails_over_and_back, rarely_written(), returning_world(&[], TWO, REPAIR), |world| {
-    there_and_back(world, Return::Asked).await;
+drill!(d12_an_operator_fails_over_and_back, rarely_written_keys(), returning_world(&[], TWO, REPAIR), |world| {
+    fail_over_and_back(world, ReturnCause::ByOperator).await;
 });
 
-drill!(d12_an_operator_fails_over_and_back_cold, rarely_written(), returning_world(&[], TWO, COLD), |world| {
-    there_and_back(world, Return::Asked).await;
+drill!(d12_an_operator_fails_over_and_back_cold, rarely_written_keys(), returning_world(&[], TWO, COLD), |world| {
+    fail_over_and_back(world, ReturnCause::ByOperator).await;
 });
 
 drill!(
     d12_an_operator_fails_over_and_back_guarded,
-    rarely_written(),
+    rarely_written_keys(),
     returning_world(GUARDED, THREE, REPAIR),
     |world| {
-        there_and_back(world, Return::Asked).await;
+        fail_over_and_back(world, ReturnCause::ByOperator).await;
     }
 );
 
-drill!(d12_a_primary_thaws_and_its_successor_dies, rarely_written(), returning_world(&[], TWO, REPAIR), |world| {
-    there_and_back(world, Return::Frozen).await;
+drill!(d12_a_primary_thaws_and_its_successor_dies, rarely_written_keys(), returning_world(&[], TWO, REPAIR), |world| {
+    fail_over_and_back(world, ReturnCause::ByFreeze).await;
 });
 
 drill!(
     d12_a_primary_thaws_and_its_successor_dies_guarded,
-    rarely_written(),
+    rarely_written_keys(),
     returning_world(GUARDED, THREE, REPAIR),
     |world| {
-        there_and_back(world, Return::Frozen).await;
+        fail_over_and_back(world, ReturnCause::ByFreeze).await;
     }
 );
 
-// It is not down for the sentinels, or just.
-drill!(d12_the_primary_freezes_for_moments, not_strong(), guarded_world(REPAIR), |world| {
-    while world.goes_on() {
+// The freezes are shorter than the sentinels' limit, or just reach it.
+drill!(d12_the_primary_freezes_for_moments, load_without_strong(), guarded_world(REPAIR), |world| {
+    while world.has_time() {
         let primary = world.redis.primary().await;
         if let Some(primary) = primary {
             world.redis.nodes[primary].freeze();
@@ -254,18 +253,19 @@ drill!(d12_the_primary_freezes_for_moments, not_strong(), guarded_world(REPAIR),
     }
 });
 
-/// Sentinels, and the way of one of our replicas to them.
+/// Sentinels, with proxies between them and one replica of the service.
 struct Split {
     redis: Sentinels,
     ways: Vec<Proxy>,
 }
 
-/// Everybody but the service and these drills is the default user, who can be shut out of a node.
-async fn separable() -> Sentinels {
+/// Starts sentinels and Redis whose own connections use the default user, which a node can lock
+/// out.
+async fn separable_sentinels() -> Sentinels {
     Sentinels::start(&[GUARDED, &["--user", SERVICE, "on", "nopass", "~*", "&*", "+@all"]].concat()).await
 }
 
-/// Shuts sentinels and other Redis out of a node, or lets them in again.
+/// Locks sentinels and other Redis servers out of a node, or lets them in again.
 async fn separate(node: &Redis, apart: bool) {
     let default = if apart { "off" } else { "on" };
     for words in [&["ACL", "SETUSER", "default", default][..], &["CLIENT", "KILL", "USER", "default"]] {
@@ -273,9 +273,9 @@ async fn separate(node: &Redis, apart: bool) {
     }
 }
 
-/// The first replica reaches the sentinels by proxies.
-async fn split(settings: &[(&str, &str)]) -> World<Split> {
-    let redis = separable().await;
+/// Starts a world whose first replica reaches the sentinels by proxies.
+async fn split_world(settings: &[(&str, &str)]) -> World<Split> {
+    let redis = separable_sentinels().await;
     let mut ways = Vec::new();
     for sentinel in &redis.sentinels {
         ways.push(Proxy::to(sentinel.port()).await);
@@ -293,35 +293,35 @@ async fn split(settings: &[(&str, &str)]) -> World<Split> {
     world
 }
 
-/// Cuts the primary and our first replica off from the rest, lets the sentinels promote another,
-/// and heals it.
-async fn splits(world: &mut World<Split>) {
-    while world.goes_on() {
+/// Separates the primary and the first replica from the rest, waits until the sentinels promote
+/// another primary, and heals the split.
+async fn split_network(world: &mut World<Split>) {
+    while world.has_time() {
         let Split { redis, ways } = &world.redis;
-        redis.settles().await;
+        redis.wait_until_settled().await;
         let old = redis.primary().await.unwrap();
         let node = &redis.nodes[old];
         ways.iter().for_each(Proxy::refuse);
         separate(node, true).await;
-        redis.follows(old).await;
+        redis.wait_for_new_primary(old).await;
         sleep(world.bound).await;
         separate(node, false).await;
-        ways.iter().for_each(Proxy::welcome);
-        world.recovers().await;
+        ways.iter().for_each(Proxy::accept_again);
+        world.wait_for_recovery().await;
     }
 }
 
-drill!(d13_one_replica_is_left_with_the_old_primary, not_strong(), split(REPAIR), |world| {
-    splits(world).await;
+drill!(d13_one_replica_is_left_with_the_old_primary, load_without_strong(), split_world(REPAIR), |world| {
+    split_network(world).await;
 });
 
-drill!(d13_one_replica_is_left_with_the_old_primary_cold, not_strong(), split(COLD), |world| {
-    splits(world).await;
+drill!(d13_one_replica_is_left_with_the_old_primary_cold, load_without_strong(), split_world(COLD), |world| {
+    split_network(world).await;
 });
 
-// The sentinels go away one by one while nothing else is wrong, and come back.
+// The sentinels are killed one by one, without another fault, and return.
 drill!(d12_sentinels_are_killed, Load::default(), world(REPAIR), |world| {
-    while world.goes_on() {
+    while world.has_time() {
         for sentinel in 0..3 {
             world.redis.sentinels[sentinel].kill9();
         }
@@ -329,6 +329,6 @@ drill!(d12_sentinels_are_killed, Load::default(), world(REPAIR), |world| {
         for sentinel in 0..3 {
             world.redis.sentinels[sentinel].restart().await;
         }
-        world.recovers().await;
+        world.wait_for_recovery().await;
     }
 });

@@ -1,4 +1,4 @@
-"""What the tests of the packaging share: the chart as it renders, and the program to hold it against."""
+"""Shared helpers of the packaging tests: the rendered chart, and calls of the program."""
 
 import contextlib
 import functools
@@ -22,19 +22,19 @@ CASES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci")
 
 
 class Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which others take the last and say nothing. What `<<` merges in may be replaced."""
+    """Refuses a duplicate key, of which other loaders silently take the last. A key may override one that `<<` merges in."""
 
     def compose_mapping_node(self, anchor):
         node, seen = super().compose_mapping_node(anchor), set()
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:merge" and str(key.value) in seen:
-                raise yaml.composer.ComposerError("in a mapping", node.start_mark, f"{key.value} stands twice", key.start_mark)
+                raise yaml.composer.ComposerError("in a mapping", node.start_mark, f"{key.value} is a duplicate key", key.start_mark)
             seen.add(str(key.value))
         return node
 
 
 def image_file(folder):
-    """The file that the Dockerfile puts into the image, made in a folder; and the variables that the image sets."""
+    """Writes the configuration file of the image into a folder. Returns the variables of the image, which name that file."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     [(printed, path)] = re.findall(r"(printf [^;>]+) > /out(/\S+);", text)
     file = pathlib.Path(folder) / "image.yaml"
@@ -44,12 +44,12 @@ def image_file(folder):
 
 
 def load(file):
-    """A file of YAML."""
+    """Loads a YAML file."""
     return yaml.load(file.read_text(), Loader)
 
 
 def run(*command, ok=True, **more):
-    """What a command prints; it has to succeed unless `ok` is None."""
+    """Runs a command and returns its output. Asserts that it succeeds, or fails if `ok` is False; `None` allows both."""
     done = subprocess.run([str(part) for part in command], text=True, capture_output=True, timeout=120, **more)
     if ok is not None and (done.returncode == 0) != ok:
         raise AssertionError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
@@ -62,7 +62,7 @@ def values(case):
 
 @functools.cache
 def manifest(case, kube_version="1.37.0", *arguments):
-    """What the chart renders for a file of ci/."""
+    """Renders the chart with a values file of ci/."""
     return run("helm", "template", "cache", CHART, "--namespace", NAMESPACE, "--kube-version", kube_version,
                "--values", values(case), *arguments)
 
@@ -72,19 +72,19 @@ def objects(case, kube_version="1.37.0", *arguments):
 
 
 def one(found, kind, suffix=""):
-    """The object of a kind that is named as the release is, with a suffix."""
+    """Returns the object of this kind whose name is that of the release plus `suffix`."""
     [release] = {each["metadata"]["name"] for each in found if each["kind"] == "PodDisruptionBudget"}
     [only] = [each for each in found if each["kind"] == kind and each["metadata"]["name"] == release + suffix]
     return only
 
 
 def replica(found):
-    """The container of the service."""
+    """Returns the container of the service."""
     return one(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]
 
 
-class Place:
-    """A folder that stands for the file system of a container, for the paths that its arguments and variables name."""
+class Filesystem:
+    """A folder that holds the mounted files of a container."""
 
     def __init__(self, folder, found):
         self.folder = pathlib.Path(folder)
@@ -100,7 +100,7 @@ class Place:
                 (self.folder / path.lstrip("/") / item["path"]).write_text("secret\n")
 
     def map(self, text):
-        """The text with the paths of mounts put into the folder. A path that nothing mounts stays, and is missing."""
+        """Replaces mounted paths in the text by paths in the folder. Other paths stay, and do not exist."""
         for path in self.mounts:
             text = text.replace(path + "/", f"{self.folder}{path}/")
         return text
@@ -109,13 +109,13 @@ class Place:
 SECRETS = {"TWINTIER_REDIS_URL": "redis-cluster://user:secret@n1:6379,n2:6379"}
 
 
-def environment(container, place):
-    """The container's variables, and nothing of the machine's."""
+def environment(container, filesystem):
+    """Returns the variables of the container only."""
     given = {}
     for variable in container.get("env", []):
         name = variable["name"]
         secret = "secretKeyRef" in variable.get("valueFrom", {})
-        given[name] = SECRETS.get(name, "secret") if secret else place.map(variable.get("value", "field"))
+        given[name] = SECRETS.get(name, "secret") if secret else filesystem.map(variable.get("value", "field"))
     return given
 
 
@@ -127,7 +127,7 @@ def free_port():
 
 @contextlib.contextmanager
 def started(command, **more):
-    """A server that is stopped in the end."""
+    """Starts a server and stops it at the end of the block."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, **more)
         try:
@@ -135,7 +135,7 @@ def started(command, **more):
         except AssertionError as error:
             log.seek(0)
             last = "".join(log.readlines()[-20:])
-            raise AssertionError(f"{error}\n--- {command[0]} said at last\n{last}") from error
+            raise AssertionError(f"{error}\n--- last output of {command[0]}\n{last}") from error
         finally:
             process.send_signal(2)
             try:
@@ -146,8 +146,8 @@ def started(command, **more):
                 raise
 
 
-def until(command, seconds=20, **more):
-    """Waits for a command to succeed."""
+def wait_until(command, seconds=20, **more):
+    """Repeats a command until it succeeds."""
     end = time.monotonic() + seconds
     command = [str(part) for part in command]
     while (done := subprocess.run(command, capture_output=True, text=True, timeout=seconds, **more)).returncode != 0:
@@ -156,8 +156,8 @@ def until(command, seconds=20, **more):
         time.sleep(0.1)
 
 
-def accepted(*arguments):
-    """Whether the program understands a command line: told to call nobody, it fails for that alone."""
+def assert_accepted(*arguments):
+    """Asserts that the program accepts a command line. Without a server it fails with exit code 3 (unavailable)."""
     arguments = [str(argument) for argument in arguments]
     if arguments[0] == "serve":
         return run(PROGRAM, "config", "check", *arguments[1:], env={})
@@ -169,12 +169,12 @@ def accepted(*arguments):
 
 
 def blocks(page, language):
-    """The blocks of a page in a language."""
+    """Returns the fenced blocks of a page in this language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
 
 
 def commands(page, program, language="bash"):
-    """The command lines of a page that call a program, continued lines joined."""
+    """Returns the command lines of a page that call this program, with continued lines joined."""
     text = "\n".join(blocks(page, language)).replace("\\\n", " ")
     return [line.strip() for line in text.splitlines() if line.strip().split(" ")[0] == program]
 

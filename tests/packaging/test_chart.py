@@ -1,4 +1,4 @@
-"""Holds the chart against Kubernetes' schemas, against the operators' types, against itself, and against the program."""
+"""Checks the chart against the schemas of Kubernetes, the types of operators, itself, and the program."""
 
 import functools
 import json
@@ -17,18 +17,18 @@ import kubernetes_validate
 import kubernetes_validate.utils
 import yaml
 
-from parts import (CASES, CHART, NAMESPACE, PROGRAM, ROOT, Place, commands, environment, free_port, image_file, manifest, objects, one, replica,
-                   run, started, until, values)
+from parts import (CASES, CHART, NAMESPACE, PROGRAM, ROOT, Filesystem, commands, environment, free_port, image_file, manifest, objects, one, replica,
+                   run, started, wait_until, values)
 
 # The package reads a file of megabytes for every object.
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
-# From the oldest that the chart takes to the newest that the package of schemas has.
+# From the oldest version that the chart supports to the newest in the package of schemas.
 KUBERNETES = ["1.27.0", "1.29.0", "1.31.0", "1.33.0", "1.35.0", "1.37.0"]
 OPERATORS = ["ServiceMonitor", "PodMonitor", "PrometheusRule", "GRPCRoute"]
 
 
 class Rendering(unittest.TestCase):
-    """What the chart renders is what Kubernetes takes."""
+    """Kubernetes accepts the rendered objects."""
 
     def test_lint(self):
         run("helm", "lint", "--strict", CHART)
@@ -46,7 +46,7 @@ class Rendering(unittest.TestCase):
                     with self.subTest(case, kind=each["kind"], kubernetes=version):
                         kubernetes_validate.validate(each, version, strict=True)
 
-    def test_objects_that_are_wrong_are_noticed(self):
+    def test_an_invalid_object_is_detected(self):
         wrong = one(objects("minimal"), "Deployment")
         wrong["spec"]["template"]["spec"]["enableServiceLink"] = False
         with self.assertRaises(kubernetes_validate.ValidationError):
@@ -59,8 +59,8 @@ class Rendering(unittest.TestCase):
             for case in ["full", "hpa"]:
                 file.write_text(manifest(case))
                 kinds = {found["kind"] for found in objects(case)} & set(OPERATORS)
-                said = run("check", "objects", file)
-                self.assertEqual(int(said.split()[0]), len(kinds))
+                output = run("check", "objects", file)
+                self.assertEqual(int(output.split()[0]), len(kinds))
                 seen |= kinds
             self.assertEqual(seen, set(OPERATORS))
             file.write_text(manifest("full").replace("backendRefs:", "backends:"))
@@ -69,7 +69,7 @@ class Rendering(unittest.TestCase):
     def test_units(self):
         run("helm-unittest", "--strict", CHART)
 
-    def test_the_package_has_what_is_used_and_no_more(self):
+    def test_the_package_has_exactly_the_needed_files(self):
         with tempfile.TemporaryDirectory() as folder:
             run("helm", "package", CHART, "--destination", folder)
             [file] = pathlib.Path(folder).iterdir()
@@ -81,7 +81,7 @@ class Rendering(unittest.TestCase):
 
 
 class Connections(unittest.TestCase):
-    """Objects mean one another."""
+    """References between objects are valid."""
 
     def pods(self, found):
         for each in found:
@@ -118,8 +118,8 @@ class Connections(unittest.TestCase):
                 with self.subTest(case, kind=each["kind"]):
                     self.assertLessEqual({port for port in used if isinstance(port, str)}, known)
 
-    def test_pods_keep_to_the_restricted_standard(self):
-        """What namespaces ask for that enforce the strictest of Kubernetes' pod security standards."""
+    def test_pods_meet_the_restricted_standard(self):
+        """Covers namespaces that enforce the strictest pod security standard of Kubernetes."""
         for case in CASES:
             for pod in self.pods(objects(case)):
                 spec = pod["spec"]
@@ -134,7 +134,7 @@ class Connections(unittest.TestCase):
                         self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
                         self.assertIs(context["readOnlyRootFilesystem"], True)
 
-    def test_names_of_objects_exist(self):
+    def test_referenced_objects_exist(self):
         for case in CASES:
             found = objects(case)
             names = {(each["kind"], each["metadata"]["name"]) for each in found}
@@ -151,7 +151,7 @@ class Connections(unittest.TestCase):
                         for path in each["spec"]["rules"][0]["http"]["paths"]:
                             self.assertIn(("Service", path["backend"]["service"]["name"]), names)
 
-    def test_every_object_is_of_the_release(self):
+    def test_every_object_has_the_labels_of_the_release(self):
         for each in objects("full"):
             if each["metadata"]["name"].endswith("-own"):
                 continue
@@ -159,15 +159,15 @@ class Connections(unittest.TestCase):
                 self.assertEqual(each["metadata"]["labels"]["app.kubernetes.io/instance"], "cache")
                 self.assertEqual(each["metadata"]["labels"]["team"], "platform")
 
-    def test_pods_restart_for_a_new_configuration_and_for_nothing_else(self):
+    def test_pods_restart_only_for_a_new_configuration(self):
         def template(*arguments):
             return one(objects("minimal", "1.37.0", *arguments), "Deployment")["spec"]["template"]
         self.assertNotEqual(template(), template("--set", "config.l1.size=128MiB"))
         self.assertEqual(template(), template("--set", "service.port=80", "--set", "podDisruptionBudget.maxUnavailable=2"))
 
 
-class Papers(unittest.TestCase):
-    """What is generated is up to date, and what is written is true."""
+class Documentation(unittest.TestCase):
+    """Generated files are up to date, and the documentation is correct."""
 
     def test_the_schema_has_the_settings_of_the_program(self):
         run(sys.executable, ROOT / ".ci/chart-schema", "--check")
@@ -178,7 +178,7 @@ class Papers(unittest.TestCase):
 
         def closed(path, schema):
             if "properties" in schema:
-                # What is global is of other charts, too.
+                # Global values may belong to other charts.
                 if path != "global":
                     with self.subTest(path or "values"):
                         self.assertIs(schema["additionalProperties"], False)
@@ -199,7 +199,7 @@ class Papers(unittest.TestCase):
         closed("", schema)
         compare("", schema, given)
 
-    def test_the_readme_is_as_it_would_be_generated(self):
+    def test_the_readme_is_up_to_date(self):
         written = run("helm-docs", "--chart-search-root", ROOT / "helm", "--dry-run", "--log-level", "error")
         self.assertEqual(written.strip(), (CHART / "README.md").read_text().strip(), "run make chart")
         for line in written.splitlines():
@@ -209,7 +209,7 @@ class Papers(unittest.TestCase):
         crate = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
         self.assertEqual(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"], crate)
 
-    def test_commands_of_the_papers_render(self):
+    def test_documented_commands_render(self):
         seen = 0
         for page in [CHART / "README.md", ROOT / "docs/install.md", ROOT / "README.md"]:
             for line in commands(page, "helm"):
@@ -237,60 +237,60 @@ class Papers(unittest.TestCase):
 
 
 class Program(unittest.TestCase):
-    """The program takes what the chart gives it."""
+    """The program accepts the configuration of the chart."""
 
     def test_configurations_are_valid(self):
         for case in CASES:
             with self.subTest(case), tempfile.TemporaryDirectory() as folder:
                 found = objects(case)
-                place, container = Place(folder, found), replica(found)
+                filesystem, container = Filesystem(folder, found), replica(found)
                 self.assertEqual(container["args"][0], "serve")
-                arguments = [place.map(argument) for argument in container["args"][1:]]
-                run(PROGRAM, "config", "check", *arguments, env=environment(container, place))
+                arguments = [filesystem.map(argument) for argument in container["args"][1:]]
+                run(PROGRAM, "config", "check", *arguments, env=environment(container, filesystem))
 
-    def test_settings_are_in_force(self):
+    def test_settings_take_effect(self):
         with tempfile.TemporaryDirectory() as folder:
             found = objects("full")
-            place, container = Place(folder, found), replica(found)
-            arguments = [place.map(argument) for argument in container["args"][1:]]
-            shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=environment(container, place)))
+            filesystem, container = Filesystem(folder, found), replica(found)
+            arguments = [filesystem.map(argument) for argument in container["args"][1:]]
+            shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=environment(container, filesystem)))
         for path, value in {"server.listen": "[::]:50052", "server.max_connections": "1000000", "namespaces.users.max_ttl": "1h",
                             "redis.url": "redis://cache-redis:6379/0", "redis.failover": "cold", "coherence.self_audit": "0.01"}.items():
             self.assertEqual(shown[path]["value"], value, path)
 
-    def test_the_file_of_the_image_is_not_in_force(self):
+    def test_the_file_of_the_image_has_no_effect(self):
         with tempfile.TemporaryDirectory() as folder:
             for more, expected in [([], ["[::]:50051", "[::]:9090"]),
                                    (["--set", "config.server.listen=[::]:6000,config.admin=null"], ["[::]:6000", "127.0.0.1:9090"])]:
                 found = objects("minimal", "1.37.0", *more)
-                place, container = Place(tempfile.mkdtemp(dir=folder), found), replica(found)
-                arguments = [place.map(argument) for argument in container["args"][1:]]
-                given = image_file(folder) | environment(container, place)
+                filesystem, container = Filesystem(tempfile.mkdtemp(dir=folder), found), replica(found)
+                arguments = [filesystem.map(argument) for argument in container["args"][1:]]
+                given = image_file(folder) | environment(container, filesystem)
                 shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=given))
                 self.assertEqual([shown[path]["value"] for path in ["server.listen", "admin.listen"]], expected)
 
-    def test_a_bad_configuration_is_noticed(self):
+    def test_an_invalid_configuration_is_detected(self):
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "twintier.yaml"
             file.write_text("server:\n  listen: nowhere\n")
             run(PROGRAM, "config", "check", "--config", file, env={}, ok=False)
 
     def test_a_full_memory_tier_stays_below_the_memory_limit(self):
-        """The formula of the chart, held against a replica whose memory tier is full of small entries."""
+        """Checks the formula of the chart with a replica whose memory tier is full of small entries."""
         limit = 160
         found = objects("minimal", "1.37.0", "--set",
                         f"resources.requests.memory={limit}Mi,resources.limits.memory={limit}Mi,config.server.max_bytes_in_flight=16MiB")
         with tempfile.TemporaryDirectory() as folder:
-            place, container, port = Place(folder, found), replica(found), free_port()
+            filesystem, container, port = Filesystem(folder, found), replica(found), free_port()
             entries = pathlib.Path(folder) / "entries"
             with entries.open("w") as file:
                 for number in range(120_000):
                     file.write(json.dumps({"key": f"user:{number:020}:profile", "value": f"{number:0100}"}) + "\n")
-            given = {**environment(container, place), "TWINTIER_SERVER_LISTEN": f"127.0.0.1:{port}",
+            given = {**environment(container, filesystem), "TWINTIER_SERVER_LISTEN": f"127.0.0.1:{port}",
                      "TWINTIER_ADMIN_ENABLED": "false"}
             call = {"TWINTIER_SERVER": f"http://127.0.0.1:{port}"}
-            with started([PROGRAM, *map(place.map, container["args"])], env=given) as process:
-                until([PROGRAM, "health", "readiness"], env=call)
+            with started([PROGRAM, *map(filesystem.map, container["args"])], env=given) as process:
+                wait_until([PROGRAM, "health", "readiness"], env=call)
                 run(PROGRAM, "batch", "set", entries, env=call)
                 stats = json.loads(run(PROGRAM, "stats", "-o", "json", env=call))
                 status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
@@ -298,54 +298,54 @@ class Program(unittest.TestCase):
             self.assertLess(stats["l1"]["entries"], 120_000, "the memory tier was not full")
             self.assertLess(int(peak) / 1024, limit)
 
-    def test_it_serves_alone(self):
+    def test_it_serves_without_redis(self):
         self.serve("minimal")
 
     def test_it_serves_with_the_redis_of_the_chart(self):
         container = one(objects("full"), "Deployment", "-redis")["spec"]["template"]["spec"]["containers"][0]
         port = free_port()
         with started([*container["command"], *container["args"], "--port", port, "--bind", "127.0.0.1"]):
-            until(["redis-cli", "-p", port, "ping"])
+            wait_until(["redis-cli", "-p", port, "ping"])
             self.serve("full", port)
 
     def serve(self, case, redis=None):
-        """Starts what the pod starts, asks what the kubelet asks, and does what `helm test` does."""
+        """Starts the containers' programs, and runs the probes of the kubelet and the steps of `helm test`."""
         found = objects(case)
         container, test = replica(found), one(found, "Pod", "-test")
         with tempfile.TemporaryDirectory() as folder:
-            place, port = Place(folder, found), free_port()
-            given = {**environment(container, place), "TWINTIER_SERVER_LISTEN": f"127.0.0.1:{port}", "TWINTIER_SERVER_REFLECTION": "true"}
+            filesystem, port = Filesystem(folder, found), free_port()
+            given = {**environment(container, filesystem), "TWINTIER_SERVER_LISTEN": f"127.0.0.1:{port}", "TWINTIER_SERVER_REFLECTION": "true"}
             given = {name: value for name, value in given.items() if not name.startswith("OTEL_")}
             given["TWINTIER_ADMIN_LISTEN"] = f"127.0.0.1:{(admin := free_port())}"
             if redis:
                 self.assertEqual(given["TWINTIER_REDIS_URL"], "redis://cache-redis:6379")
                 given["TWINTIER_REDIS_URL"] = f"redis://127.0.0.1:{redis}"
             call = {"TWINTIER_SERVER": f"http://127.0.0.1:{port}"}
-            with started([PROGRAM, *map(place.map, container["args"])], env=given):
+            with started([PROGRAM, *map(filesystem.map, container["args"])], env=given):
                 for probe in ["startupProbe", "livenessProbe", "readinessProbe"]:
-                    until([PROGRAM, "health", container[probe]["grpc"]["service"]], env=call)
+                    wait_until([PROGRAM, "health", container[probe]["grpc"]["service"]], env=call)
                 if redis:
-                    until([PROGRAM, "health", "redis"], env=call)
+                    wait_until([PROGRAM, "health", "redis"], env=call)
                 steps = test["spec"]["initContainers"] + test["spec"]["containers"]
                 self.assertGreaterEqual(len(steps), 4)
                 for step in steps:
                     given = {variable["name"]: variable["value"] for variable in step["env"]}
                     self.assertRegex(given["TWINTIER_SERVER"], r"^http://cache(-twintier)?:\d+$")
                     run(PROGRAM, *step["args"], env=given | call)
-                self.follow_the_notes(case, port)
-                self.ask_by_http(admin)
+                self.run_the_commands_of_the_notes(case, port)
+                self.probe_by_http(admin)
 
-    def follow_the_notes(self, case, port):
-        said = run("check", "notes", CHART, values(case))
-        lines = [line.strip() for line in said.splitlines() if line.strip().startswith("grpcurl ")]
+    def run_the_commands_of_the_notes(self, case, port):
+        output = run("check", "notes", CHART, values(case))
+        lines = [line.strip() for line in output.splitlines() if line.strip().startswith("grpcurl ")]
         self.assertEqual(len(lines), 2)
         for line in lines:
             words = shlex.split(line.replace("localhost:50051", f"127.0.0.1:{port}"))
-            said = run(os.environ["TEST_GRPCURL"], *words[1:], cwd=ROOT)
-        self.assertIn('"value": "aGVsbG8="', said)
+            output = run(os.environ["TEST_GRPCURL"], *words[1:], cwd=ROOT)
+        self.assertIn('"value": "aGVsbG8="', output)
 
-    def ask_by_http(self, port):
-        """Asks what the kubelet asks where callers need TLS, and what Prometheus asks."""
+    def probe_by_http(self, port):
+        """Runs the HTTP probes that the chart uses with TLS, and a scrape."""
         container = replica(objects("tls"))
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"]:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{container[probe]['httpGet']['path']}", timeout=20) as answer:
@@ -354,20 +354,20 @@ class Program(unittest.TestCase):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{monitor['spec']['endpoints'][0]['path']}", timeout=20) as answer:
             self.assertIn("\ntwintier_ready", answer.read().decode())
 
-    def test_a_pod_has_the_time_it_takes_to_drain(self):
+    def test_the_grace_period_covers_the_drain(self):
         for case in CASES:
             with self.subTest(case), tempfile.TemporaryDirectory() as folder:
                 found = objects(case)
-                place, container = Place(folder, found), replica(found)
-                arguments = [place.map(argument) for argument in container["args"][1:]]
-                shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=environment(container, place)))
+                filesystem, container = Filesystem(folder, found), replica(found)
+                arguments = [filesystem.map(argument) for argument in container["args"][1:]]
+                shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=environment(container, filesystem)))
                 pod = one(found, "Deployment")["spec"]["template"]["spec"]
                 draining = sum(seconds(shown[path]["value"]) for path in ["drain.delay", "drain.timeout"])
                 self.assertEqual(pod["terminationGracePeriodSeconds"], draining + 5)
 
-    def test_notes_name_what_is_installed(self):
-        said = run("check", "notes", CHART)
-        self.assertIn(f"cache-twintier-headless.{NAMESPACE}.svc:50051", said)
+    def test_notes_name_the_installed_service(self):
+        output = run("check", "notes", CHART)
+        self.assertIn(f"cache-twintier-headless.{NAMESPACE}.svc:50051", output)
 
 
 def seconds(text):

@@ -1,4 +1,4 @@
-"""Holds the Dockerfile and the compose file against their own rules, against the repository, and against the program."""
+"""Checks the Dockerfile and the compose file against their linters, the repository, and the program."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ import unittest
 
 import yaml
 
-from parts import PROGRAM, ROOT, accepted, blocks, commands, free_port, image_file, load, run, started, until
+from parts import PROGRAM, ROOT, assert_accepted, blocks, commands, free_port, image_file, load, run, started, wait_until
 
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE = ROOT / "compose.yaml"
@@ -22,7 +22,7 @@ PAGE = ROOT / "docs/install.md"
 
 
 def instructions():
-    """The Dockerfile's instructions and their arguments, stage by stage."""
+    """Returns the instructions of the Dockerfile with their arguments, by stage."""
     text = re.sub(r"(?m)^\s*#.*\n", "", DOCKERFILE.read_text()).replace("\\\n", " ")
     found = [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]
     starts = [index for index, (name, _) in enumerate(found) if name == "FROM"] + [len(found)]
@@ -46,11 +46,11 @@ class Image(unittest.TestCase):
     def test_lint(self):
         run("hadolint", "--failure-threshold", "style", DOCKERFILE)
 
-    def test_a_bad_dockerfile_is_noticed(self):
+    def test_an_invalid_dockerfile_is_detected(self):
         run("hadolint", "-", input="FROM debian\nRUN cd /tmp\n", ok=False)
 
     def test_each_step_ends_at_its_first_error_in_either_image_format(self):
-        """Images in the OCI format ignore SHELL, so that only the step itself can say it."""
+        """The OCI format ignores SHELL, so that each step must set it."""
         self.assertNotIn("SHELL", [name for name, _ in self.build + self.final])
         steps = [value for name, value in self.build + self.final if name == "RUN"]
         self.assertGreaterEqual(len(steps), 3)
@@ -63,7 +63,7 @@ class Image(unittest.TestCase):
                 done = subprocess.run(["sh", "-c", f"set -eu; false; {script}"], capture_output=True, text=True)
                 self.assertNotEqual(done.returncode, 0)
 
-    def test_a_failed_compile_makes_no_program(self):
+    def test_a_failed_build_leaves_no_program(self):
         [step] = [value for name, value in self.build if name == "RUN" and "cargo build" in value]
         command = re.sub(r"--mount=\S+\s+", "", step).replace("/out/", "out/").replace("/triple", "triple").strip()
         with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +77,7 @@ class Image(unittest.TestCase):
             self.assertEqual(done.returncode, 101)
             self.assertFalse((pathlib.Path(folder) / "out").exists())
 
-    def test_labels_say_what_it_is_made_of(self):
+    def test_labels_name_version_and_source(self):
         labels = argument(self.final, "LABEL")
         for name in ["version", "revision", "created", "title", "source", "licenses"]:
             self.assertIn(f"org.opencontainers.image.{name}=", labels)
@@ -87,13 +87,13 @@ class Image(unittest.TestCase):
     def test_the_health_check_has_no_option_that_builders_lack(self):
         self.assertNotIn("--start-interval", argument(self.final, "HEALTHCHECK"))
 
-    def test_the_context_has_what_is_copied_and_no_more(self):
+    def test_the_context_has_exactly_the_copied_files(self):
         lines = (ROOT / ".dockerignore").read_text().splitlines()
         rules = [line for line in lines if line and not line.startswith("#")]
         self.assertEqual(rules[0], "*")
         self.assertEqual(sorted(rule.removeprefix("!") for rule in rules[1:]), sorted(self.copied()))
 
-    def test_what_is_copied_can_be_built(self):
+    def test_the_copied_files_can_be_built(self):
         with tempfile.TemporaryDirectory() as folder:
             for source in self.copied():
                 copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
@@ -103,10 +103,10 @@ class Image(unittest.TestCase):
             self.assertLessEqual({("bin", "twintier"), ("custom-build", "build-script-build")}, targets)
             for target in package["targets"]:
                 self.assertTrue(pathlib.Path(target["src_path"]).is_file(), target)
-            # What the build script reads.
+            # Files that the build script reads.
             for proto in re.findall(r'"(twintier/v1/\w+\.proto)"', (ROOT / "build.rs").read_text()):
                 self.assertTrue((pathlib.Path(folder) / "proto" / proto).is_file(), proto)
-            # What the sources take in from beside them. Unit tests are not part of the image.
+            # Files that the sources include. Unit tests are not part of the image.
             for file in (pathlib.Path(folder) / "src").rglob("*.rs"):
                 if file.name.endswith("_tests.rs"):
                     continue
@@ -123,22 +123,22 @@ class Image(unittest.TestCase):
 
     def test_command_lines_exist(self):
         entrypoint, command = json.loads(argument(self.final, "ENTRYPOINT")), json.loads(argument(self.final, "CMD"))
-        accepted(*entrypoint[1:], *command)
+        assert_accepted(*entrypoint[1:], *command)
         check = json.loads(argument(self.final, "HEALTHCHECK").partition(" CMD ")[2])
         self.assertEqual(check[:1], entrypoint)
-        accepted(*check[1:])
+        assert_accepted(*check[1:])
         installed = argument(self.final, "COPY").split()
         self.assertEqual(installed[1:], ["/out/", "/"])
         self.assertIn(f" /out{entrypoint[0]}", [value for name, value in self.build if name == "RUN"][-1])
 
-    def test_it_listens_where_it_says(self):
+    def test_it_listens_on_the_exposed_ports(self):
         addresses = self.addresses()
         self.assertEqual([address.rpartition(":")[2] for address in addresses], argument(self.final, "EXPOSE").split())
         for address in addresses:
             self.assertTrue(address.startswith("0.0.0.0:"), address)
 
     def addresses(self, *arguments, **variables):
-        """Where the image listens with these arguments in place of its own, and with these variables beside its own."""
+        """Returns the addresses of the image with these arguments instead of its own, and with these additional variables."""
         words = list(map(str, arguments)) or json.loads(argument(self.final, "CMD"))
         self.assertEqual(words[0], "serve")
         with tempfile.TemporaryDirectory() as folder:
@@ -158,34 +158,34 @@ class Image(unittest.TestCase):
             self.assertEqual(self.addresses(TWINTIER_CONFIG=str(file)), own)
             self.assertEqual(self.addresses("serve", "--config", file, **variables), ["127.0.0.2:1", "127.0.0.2:2"])
 
-    def test_it_is_nobody_and_sets_no_settings_by_variables(self):
+    def test_it_runs_without_root_and_sets_no_settings_by_variables(self):
         self.assertRegex(argument(self.final, "USER"), r"^[1-9]\d+:[1-9]\d+$")
-        # A variable would win over every file that a user mounts.
+        # A variable would override every file that a user mounts.
         [path] = re.findall(r" /out(/etc/\S+\.yaml);", " ".join(value for _, value in self.build))
         self.assertEqual(argument(self.final, "ENV"), f"TWINTIER_CONFIG={path}")
 
-    def test_the_base_has_what_the_program_is_linked_to(self):
+    def test_the_base_has_the_libraries_of_the_program(self):
         linked = {line.split()[0].split("/")[-1] for line in run("ldd", PROGRAM).splitlines()}
         self.assertLessEqual(linked, {"linux-vdso.so.1", "libgcc_s.so.1", "libm.so.6", "libc.so.6", "libpthread.so.0", "libdl.so.2",
                                       "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"})
 
 
 class Compose(unittest.TestCase):
-    """The compose file, as the library of Docker's compose reads it, and what it mounts."""
+    """The compose file, parsed by the library of Docker Compose, and its mounted files."""
 
     @classmethod
     def setUpClass(cls):
-        cls.project = json.loads(run("check", "compose", COMPOSE, env=plain()))
+        cls.project = json.loads(run("check", "compose", COMPOSE, env=clean_environment()))
         cls.services = cls.project["services"]
         cls.replicas = {name: service for name, service in cls.services.items() if name.startswith("replica-")}
 
-    def test_an_unknown_key_is_noticed(self):
+    def test_an_unknown_key_is_detected(self):
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "compose.yaml"
             file.write_text("services: {a: {image: b:1, healthchek: {}}}\n")
-            run("check", "compose", file, env=plain(), ok=False)
+            run("check", "compose", file, env=clean_environment(), ok=False)
 
-    def test_no_key_stands_twice(self):
+    def test_no_key_is_duplicated(self):
         for file in [COMPOSE, *(ROOT / "compose").rglob("*.yaml")]:
             with self.subTest(file.name):
                 load(file)
@@ -194,7 +194,7 @@ class Compose(unittest.TestCase):
             file.write_text("x: &x {a: 1}\ny: {<<: *x, a: 2}\nz: {a: 1, a: 2}\n")
             load(file)
 
-    def test_images_are_pinned_and_ports_are_of_this_machine(self):
+    def test_images_are_pinned_and_ports_are_local(self):
         for name, service in self.services.items():
             with self.subTest(name):
                 self.assertRegex(service["image"], r":(?!latest)[\w.-]+$")
@@ -203,14 +203,14 @@ class Compose(unittest.TestCase):
         published = [port["published"] for service in self.services.values() for port in service.get("ports", [])]
         self.assertEqual(len(published), len(set(published)))
 
-    def test_what_is_mounted_exists(self):
+    def test_mounted_files_exist(self):
         for name, service in self.services.items():
             for volume in service.get("volumes", []):
                 with self.subTest(name, source=volume["source"]):
                     self.assertTrue(pathlib.Path(volume["source"]).exists())
                     self.assertTrue(volume["read_only"])
 
-    def test_replicas_are_alike_and_reach_the_port_of_the_image(self):
+    def test_replicas_are_alike_and_publish_the_port_of_the_image(self):
         self.assertEqual(len(self.replicas), 3)
         alike = [{key: value for key, value in service.items() if key != "ports"} for service in self.replicas.values()]
         self.assertEqual(alike.count(alike[0]), 3)
@@ -230,7 +230,7 @@ class Compose(unittest.TestCase):
         self.assertGreaterEqual(int(self.replicas["replica-1"]["stop_grace_period"].removesuffix("s")), draining + 5)
 
     def environment(self, name):
-        """The variables of a replica, and those of its image."""
+        """Returns the variables of a replica and of its image."""
         folder = self.enterContext(tempfile.TemporaryDirectory())
         return image_file(folder) | {key: value for key, value in self.services[name]["environment"].items() if value}
 
@@ -242,7 +242,7 @@ class Compose(unittest.TestCase):
             self.assertFalse([key for key in self.environment(name) if not key.startswith(("TWINTIER_", "OTEL_"))])
 
     def target(self, name, path):
-        """The file of the repository that a path in a container stands for."""
+        """Returns the file of the repository that is mounted at a path of the container."""
         for volume in self.services[name]["volumes"]:
             if path == volume["target"] or path.startswith(volume["target"] + "/"):
                 return pathlib.Path(volume["source"] + path.removeprefix(volume["target"]))
@@ -268,14 +268,14 @@ class Compose(unittest.TestCase):
         home = self.services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
         self.assertTrue(self.target("grafana", home).is_file())
 
-    def test_the_collector_has_every_part_that_it_uses(self):
+    def test_the_collector_defines_every_used_component(self):
         [path] = [word.partition("=")[2] for word in self.services["collector"]["command"]]
         config = load(self.target("collector", path))
         for name, pipeline in config["service"]["pipelines"].items():
             for kind, parts in pipeline.items():
                 self.assertLessEqual(set(parts), set(config[kind]), name)
 
-    def test_the_commands_of_the_page_exist(self):
+    def test_documented_commands_exist(self):
         lines = commands(PAGE, "docker")
         composed = [shlex.split(line)[2:] for line in lines if line.startswith("docker compose ")]
         composed += [shlex.split(line)[2:] for line in re.findall(r"`(docker compose [^`]+)`", PAGE.read_text())]
@@ -291,15 +291,15 @@ class Compose(unittest.TestCase):
                     self.assertIn(words[1], self.services)
                 if words[0] == "exec":
                     self.assertEqual(words[2], "twintier")
-                    accepted(*words[3:])
+                    assert_accepted(*words[3:])
 
-    def test_three_replicas_do_what_the_page_says(self):
-        """Starts what compose starts, without containers, and runs the page's lines."""
+    def test_the_documented_commands_work_with_three_replicas(self):
+        """Starts the services of the compose file without containers, and runs the documented commands."""
         command, ports = self.services["redis"]["command"], {}
         with contextlib.ExitStack() as stack:
             folder, port = stack.enter_context(tempfile.TemporaryDirectory()), free_port()
             stack.enter_context(started([*command, "--port", port, "--bind", "127.0.0.1"], cwd=folder))
-            until(["redis-cli", "-p", port, "ping"])
+            wait_until(["redis-cli", "-p", port, "ping"])
             for name in self.replicas:
                 ports[name] = free_port()
                 environment = self.environment(name)
@@ -309,14 +309,14 @@ class Compose(unittest.TestCase):
                 arguments = ["serve", "--listen", f"127.0.0.1:{ports[name]}"]
                 stack.enter_context(started([PROGRAM, *arguments], env=environment))
             for at in ports.values():
-                until([PROGRAM, "health", "redis"], env={"TWINTIER_SERVER": f"http://127.0.0.1:{at}"})
-            said = []
+                wait_until([PROGRAM, "health", "redis"], env={"TWINTIER_SERVER": f"http://127.0.0.1:{at}"})
+            output = []
             for line in commands(PAGE, "docker"):
                 if line.startswith("docker compose exec "):
                     name, program, *words = shlex.split(line)[3:]
-                    said.append(run(PROGRAM, *words, env={"TWINTIER_SERVER": f"http://127.0.0.1:{ports[name]}"}))
-            self.assertGreaterEqual(len(said), 3)
-            self.assertIn("hello", said[1])
+                    output.append(run(PROGRAM, *words, env={"TWINTIER_SERVER": f"http://127.0.0.1:{ports[name]}"}))
+            self.assertGreaterEqual(len(output), 3)
+            self.assertIn("hello", output[1])
 
 
 class Release(unittest.TestCase):
@@ -327,19 +327,19 @@ class Release(unittest.TestCase):
     def test_lint(self):
         run("actionlint", "-shellcheck=", "-pyflakes=", self.FILE)
 
-    def test_a_bad_workflow_is_noticed(self):
+    def test_an_invalid_workflow_is_detected(self):
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "release.yaml"
             file.write_text(self.FILE.read_text().replace("steps.build.outputs.digest", "steps.built.outputs.digest"))
             self.assertIn("built", run("actionlint", "-shellcheck=", "-pyflakes=", file, ok=False))
 
-    def test_it_gives_the_image_what_the_image_takes(self):
+    def test_it_sets_the_arguments_of_the_image(self):
         given = set(re.findall(r"(?m)^ +([A-Z_]+)=", self.FILE.read_text()))
         taken = {value.split("=")[0] for stage in instructions() for name, value in stage if name == "ARG"}
         self.assertLessEqual(given, taken)
         self.assertLessEqual({"SOURCE_DATE_EPOCH", "IMAGE_VERSION", "IMAGE_REVISION", "IMAGE_CREATED"}, given)
 
-    def test_its_scripts_end_at_their_first_error(self):
+    def test_scripts_end_at_their_first_error(self):
         for job in load(self.FILE)["jobs"].values():
             for step in job["steps"]:
                 if "\n" in step.get("run", ""):
@@ -347,9 +347,9 @@ class Release(unittest.TestCase):
 
 
 class Page(unittest.TestCase):
-    """What docs/install.md says of the program."""
+    """The examples and links of docs/install.md."""
 
-    def test_the_file_of_the_example_is_valid(self):
+    def test_the_example_file_is_valid(self):
         [block] = [block for block in blocks(PAGE, "bash") if "cat > twintier.yaml" in block]
         with tempfile.TemporaryDirectory() as folder:
             secret = pathlib.Path(folder) / "secret"
@@ -359,15 +359,15 @@ class Page(unittest.TestCase):
             done = subprocess.run(["bash", "-euc", script], cwd=folder, env=path, capture_output=True, text=True, timeout=60)
             self.assertEqual(done.returncode, 0, done.stderr)
 
-    def test_links_lead_somewhere(self):
+    def test_links_have_targets(self):
         for page in [PAGE, ROOT / "helm/twintier/README.md"]:
             for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
                 if "://" not in link:
                     self.assertTrue((page.parent / link).exists(), link)
 
 
-def plain():
-    """The environment without what would change the compose file."""
+def clean_environment():
+    """Returns the environment without variables that would change the compose file."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("IMAGE_", "OTEL_", "COMPOSE_"))}
 
 

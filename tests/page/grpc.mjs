@@ -1,4 +1,4 @@
-// As much of gRPC as a load needs: unary calls over one HTTP/2 connection, messages put together by hand.
+// A minimal gRPC client for a load: unary calls over one HTTP/2 connection, with hand-made messages.
 
 import http2 from "node:http2";
 
@@ -17,7 +17,7 @@ const LEASE = field(7, Buffer.alloc(0));
 export class Client {
   constructor(address) {
     this.session = http2.connect(`http://${address}`);
-    // Calls under way say it themselves.
+    // Calls in flight report the error.
     this.session.on("error", () => {});
   }
 
@@ -29,10 +29,10 @@ export class Client {
     return this.call("Set", Buffer.concat([text(1, namespace), text(2, key), field(3, Buffer.from(value))]));
   }
 
-  /// The status of the call; 14 when there was no answer.
+  /// Resolves to the status of the call, and to 14 (UNAVAILABLE) without an answer.
   call(method, message) {
     return new Promise((resolve) => {
-      // The server asked this connection to go.
+      // The server has sent GOAWAY.
       if (this.session.closed || this.session.destroyed) { resolve(14); return; }
       const path = `/twintier.v1.CacheService/${method}`;
       let status = "14";

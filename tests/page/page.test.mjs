@@ -1,5 +1,4 @@
-// The dashboard in a browser, over replicas of the built program: what it shows must follow what is done to them. `make test-page` runs it and
-// leaves pictures in target/page/.
+// Tests of the dashboard in a browser, with replicas of the built program. `make test-page` runs them and stores pictures in target/page/.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
@@ -7,7 +6,7 @@ import { createRequire } from "node:module";
 import { after, afterEach, before, test } from "node:test";
 
 import { Client } from "./grpc.mjs";
-import { Load, PATIENCE, Redis, Replica, Way, until } from "./world.mjs";
+import { Load, Proxy, Redis, Replica, WAIT_TIMEOUT, waitUntil } from "./world.mjs";
 
 const { chromium } = createRequire(`${process.env.TEST_NODE}/`)("playwright-core");
 const PICTURES = new URL("../../target/page/", import.meta.url).pathname;
@@ -20,21 +19,21 @@ const QUIET = [
 
 let browser;
 let redis;
-let way;
+let proxy;
 let one;
 let other;
 const loads = [];
 
-const load = (replica, aSecond, ask) => {
-  loads.push(new Load(replica.address, aSecond, ask));
+const load = (replica, perSecond, send) => {
+  loads.push(new Load(replica.address, perSecond, send));
   return loads.at(-1);
 };
 
 before(async () => {
   mkdirSync(PICTURES, { recursive: true });
   redis = await Redis.start();
-  way = await Way.to(redis.port);
-  one = await Replica.start(way.port, { "l1.size": "8MiB" });
+  proxy = await Proxy.to(redis.port);
+  one = await Replica.start(proxy.port, { "l1.size": "8MiB" });
   other = await Replica.start(redis.port, { "admin.keys": "clear" });
   browser = await chromium.launch({ executablePath: process.env.TEST_CHROMIUM ?? "/usr/bin/chromium", args: QUIET });
   const names = ["sessions", "users", "prices"];
@@ -44,102 +43,102 @@ before(async () => {
   });
 });
 
-// What a test that failed has left does not spoil the next.
+// Removes the loads and faults of a failed test.
 afterEach(() => {
   loads.splice(1).forEach((running) => running.end());
-  Object.assign(way, { delay: 0, deaf: false });
+  Object.assign(proxy, { delay: 0, deaf: false });
 });
 
 after(async () => {
   loads.forEach((running) => running.end());
   await browser?.close();
   await Promise.all([one?.end(), other?.end()]);
-  way?.end();
+  proxy?.end();
   await redis?.end();
 });
 
-/// A browser's view of a replica's page. What goes wrong in it is collected.
+/// Opens the dashboard of a replica in a browser, and collects its errors.
 const view = async (replica, options = DESK, hello = null) => {
   const context = await browser.newContext(options);
   const body = `event: hello\ndata: ${JSON.stringify(hello)}\n\n`;
   if (hello) await context.route("**/events", (route) => route.fulfill({ contentType: "text/event-stream", body }));
   const page = await context.newPage();
-  const wrong = [];
-  const away = new URL(replica.page).origin;
-  page.on("console", (message) => { if (["error", "warning"].includes(message.type())) wrong.push(message.text()); });
-  page.on("pageerror", (error) => wrong.push(String(error)));
-  // A page that is left ends its stream.
+  const errors = [];
+  const origin = new URL(replica.page).origin;
+  page.on("console", (message) => { if (["error", "warning"].includes(message.type())) errors.push(message.text()); });
+  page.on("pageerror", (error) => errors.push(String(error)));
+  // A closed page aborts its event stream.
   const left = (request) => request.url().endsWith("/events") && request.failure().errorText === "net::ERR_ABORTED";
-  page.on("requestfailed", (request) => left(request) || wrong.push(`${request.url()}: ${request.failure().errorText}`));
-  page.on("response", (response) => { if (response.status() >= 400) wrong.push(`${response.url()}: ${response.status()}`); });
-  page.on("request", (request) => { if (new URL(request.url()).origin !== away) wrong.push(`elsewhere: ${request.url()}`); });
+  page.on("requestfailed", (request) => left(request) || errors.push(`${request.url()}: ${request.failure().errorText}`));
+  page.on("response", (response) => { if (response.status() >= 400) errors.push(`${response.url()}: ${response.status()}`); });
+  page.on("request", (request) => { if (new URL(request.url()).origin !== origin) errors.push(`foreign origin: ${request.url()}`); });
   await page.goto(replica.page);
-  await page.waitForFunction(() => document.body.dataset.state === "live", null, { timeout: PATIENCE });
-  return { page, wrong, close: () => context.close() };
+  await page.waitForFunction(() => document.body.dataset.state === "live", null, { timeout: WAIT_TIMEOUT });
+  return { page, errors, close: () => context.close() };
 };
 
-/// What a replica tells a page first.
+/// The first event that a replica sends to a dashboard.
 const helloOf = async (replica) => {
-  const away = new AbortController();
-  const response = await fetch(`${replica.page}events`, { signal: away.signal });
-  let said = "";
+  const abort = new AbortController();
+  const response = await fetch(`${replica.page}events`, { signal: abort.signal });
+  let received = "";
   for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
-    said += part;
-    if (said.includes("\n\n")) break;
+    received += part;
+    if (received.includes("\n\n")) break;
   }
-  away.abort();
-  return JSON.parse(said.slice(said.indexOf("data: ") + 6, said.indexOf("\n\n")));
+  abort.abort();
+  return JSON.parse(received.slice(received.indexOf("data: ") + 6, received.indexOf("\n\n")));
 };
 
-/// A namespace as a page is told of it.
+/// A namespace as the events report it.
 const namespace = (name, gets = 0, more = {}) => ({
   name, gets: { l1: gets, l2: 0, stale: 0, miss: 0 }, sets: 0, invalidations: 0, coalesced: 0, degraded: 0, evicted: 0, errors: 0, throttled: 0,
   over_quota: 0, entries: 10, bytes: 1024, ...more,
 });
 
-/// A hello of `replica` with these parts of it.
-const told = async (replica, parts) => {
+/// The first event of `replica`, with these parts replaced.
+const withHello = async (replica, parts) => {
   const hello = await helloOf(replica);
   return { ...hello, namespaces: {}, now: { ...hello.now, ...parts } };
 };
 
-const shows = (page, selector, text) =>
-  page.waitForFunction(([selector, text]) => document.querySelector(selector).textContent.includes(text), [selector, text], { timeout: PATIENCE });
-const lacks = (page, selector, text) =>
-  page.waitForFunction(([selector, text]) => !document.querySelector(selector).textContent.includes(text), [selector, text], { timeout: PATIENCE });
+const waitForText = (page, selector, text) =>
+  page.waitForFunction(([selector, text]) => document.querySelector(selector).textContent.includes(text), [selector, text], { timeout: WAIT_TIMEOUT });
+const waitForNoText = (page, selector, text) =>
+  page.waitForFunction(([selector, text]) => !document.querySelector(selector).textContent.includes(text), [selector, text], { timeout: WAIT_TIMEOUT });
 const picture = (page, name) => page.screenshot({ path: `${PICTURES}${name}.png`, fullPage: true });
 
-test("it loads whole, from its own origin only, and its numbers live", async () => {
-  const { page, wrong, close } = await view(one);
-  await page.waitForFunction(() => Number(document.getElementById("requests").textContent) > 0, null, { timeout: PATIENCE });
-  await page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length === 3, null, { timeout: PATIENCE });
-  await page.waitForFunction(() => document.querySelectorAll("#fleet tbody tr").length === 2, null, { timeout: PATIENCE });
+test("the dashboard loads from its own origin and updates its numbers", async () => {
+  const { page, errors, close } = await view(one);
+  await page.waitForFunction(() => Number(document.getElementById("requests").textContent) > 0, null, { timeout: WAIT_TIMEOUT });
+  await page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length === 3, null, { timeout: WAIT_TIMEOUT });
+  await page.waitForFunction(() => document.querySelectorAll("#fleet tbody tr").length === 2, null, { timeout: WAIT_TIMEOUT });
   const line = () => page.locator("#chart-traffic path").first().getAttribute("d");
   const before = await line();
-  await until("the chart moves", async () => (await line()) !== before);
+  await waitUntil("the chart moves", async () => (await line()) !== before);
   for (const id of ["requests", "hits", "p99", "memory", "proof", "in-flight", "violations"]) {
     assert.match(await page.textContent(`#${id}`), /\d/, id);
   }
   assert.match(await page.textContent("#hot tbody"), /#[0-9a-f]{16}/);
-  // What a replica finds at its start is no failover.
+  // The state at the start is no failover.
   assert.match(await page.textContent("#coherence"), /failovers0/);
   assert.match(await page.textContent("#p50"), /^p99 · p50 /);
   assert.doesNotMatch(await page.textContent("main"), /half within|slowest hundredth|takeover/i);
   await picture(page, "light");
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("a page opened later shows what was", async () => {
+test("a dashboard opened later shows history", async () => {
   const { page, close } = await view(one);
   const points = await page.locator("#chart-traffic path").first().getAttribute("d");
   assert.ok(points.split("L").length > 4, points);
   await close();
 });
 
-test("its colours follow the system until somebody chooses", async () => {
+test("colours follow the system until the user chooses a theme", async () => {
   const ground = (page) => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-  const { page, wrong, close } = await view(one, { ...DESK, colorScheme: "dark" });
+  const { page, errors, close } = await view(one, { ...DESK, colorScheme: "dark" });
   const dark = await ground(page);
   await picture(page, "dark");
   await page.focus("#theme");
@@ -152,16 +151,16 @@ test("its colours follow the system until somebody chooses", async () => {
   await page.emulateMedia({ colorScheme: "light" });
   await page.click("#theme");
   assert.equal(await ground(page), dark);
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("no line ends inside of a number", async () => {
+test("no line breaks inside a number", async () => {
   const { l1, load } = (await helloOf(one)).now;
   const parts = { l1: { ...l1, entries: 1354, bytes: 5_600_000 }, load: { ...load, limit: 1024, connections: 12_345, watchers: 1234 } };
   for (const width of [320, 360, 800, 1360]) {
-    const { page, close } = await view(one, { viewport: { width, height: 900 } }, await told(one, parts));
-    await shows(page, "#memory-fine", "1\u202f354\u00a0entries");
+    const { page, close } = await view(one, { viewport: { width, height: 900 } }, await withHello(one, parts));
+    await waitForText(page, "#memory-fine", "1\u202f354\u00a0entries");
     const broken = await page.evaluate(() => {
       const found = [];
       const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
@@ -183,7 +182,7 @@ test("no line ends inside of a number", async () => {
 test("labels of axes do not overlap", async () => {
   for (const width of [320, 360, 760, 1180, 1360]) {
     const { page, close } = await view(one, { viewport: { width, height: 900 } });
-    await page.waitForFunction(() => document.querySelectorAll("#chart-latency .grid text").length > 3, null, { timeout: PATIENCE });
+    await page.waitForFunction(() => document.querySelectorAll("#chart-latency .grid text").length > 3, null, { timeout: WAIT_TIMEOUT });
     const overlaps = await page.evaluate(() => {
       const meet = (one, other) => one.left < other.right && other.left < one.right && one.top + 2 < other.bottom && other.top + 2 < one.bottom;
       return [...document.querySelectorAll("figure svg")].flatMap((chart) => {
@@ -198,12 +197,12 @@ test("labels of axes do not overlap", async () => {
   }
 });
 
-test("idle namespaces are one line until somebody wants to see them", async () => {
+test("idle namespaces are one row until it is expanded", async () => {
   const idle = Array.from({ length: 11 }, (_, i) => namespace(`idle-${i}`));
   const namespaces = [namespace("busy", 50), namespace("writes", 0, { sets: 3 }), ...idle, namespace("")];
-  const { page, wrong, close } = await view(one, DESK, await told(one, { namespaces, namespaces_known: 14 }));
+  const { page, errors, close } = await view(one, DESK, await withHello(one, { namespaces, namespaces_known: 14 }));
   const button = page.getByRole("button", { name: "12 idle namespaces" });
-  await button.waitFor({ timeout: PATIENCE });
+  await button.waitFor({ timeout: WAIT_TIMEOUT });
   const rows = () => page.locator("#namespaces tbody tr").count();
   assert.equal(await rows(), 3);
   assert.equal(await button.getAttribute("aria-expanded"), "false");
@@ -211,30 +210,30 @@ test("idle namespaces are one line until somebody wants to see them", async () =
   await picture(page, "idle");
   await button.focus();
   await page.keyboard.press("Enter");
-  await page.getByRole("button", { name: "idle-10", exact: true }).waitFor({ timeout: PATIENCE });
+  await page.getByRole("button", { name: "idle-10", exact: true }).waitFor({ timeout: WAIT_TIMEOUT });
   assert.equal(await rows(), 15);
   assert.equal(await button.getAttribute("aria-expanded"), "true");
   await button.click();
-  await until("folded", async () => (await rows()) === 3);
-  assert.deepEqual(wrong, []);
+  await waitUntil("folded", async () => (await rows()) === 3);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("keys and memory in Redis are shown as the estimates they are, where they are known", async () => {
+test("keys and memory in Redis are shown as estimates if they are known", async () => {
   const known = [namespace("users", 50, { redis_keys: 123_456, redis_bytes: 5 << 20 }), namespace("zones", 20, { redis_keys: null })];
-  const { page, close } = await view(one, DESK, await told(one, { namespaces: known, namespaces_known: 2 }));
-  await shows(page, "#namespaces tbody", "~\u202f123\u202f456");
-  await shows(page, "#namespaces tbody", "~\u202f5.00\u00a0MiB");
+  const { page, close } = await view(one, DESK, await withHello(one, { namespaces: known, namespaces_known: 2 }));
+  await waitForText(page, "#namespaces tbody", "~\u202f123\u202f456");
+  await waitForText(page, "#namespaces tbody", "~\u202f5.00\u00a0MiB");
   assert.ok(await page.getByText("Redis keys", { exact: true }).isVisible());
   await picture(page, "redis-keys");
   await close();
-  const unknown = await view(one, DESK, await told(one, { namespaces: [namespace("users", 50)], namespaces_known: 1 }));
-  await shows(unknown.page, "#namespaces tbody", "users");
+  const unknown = await view(one, DESK, await withHello(one, { namespaces: [namespace("users", 50)], namespaces_known: 1 }));
+  await waitForText(unknown.page, "#namespaces tbody", "users");
   assert.equal(await unknown.page.getByText("Redis keys", { exact: true }).isVisible(), false);
   await unknown.close();
 });
 
-test("every verdict leads to its runbook", async () => {
+test("every finding links to its runbook", async () => {
   const runbooks = readFileSync(new URL("../../docs/runbooks.md", import.meta.url), "utf8");
   const base = "https://github.com/twintier/twintier/blob/main/docs/runbooks.md";
   const alerts = readFileSync(new URL("../../helm/twintier/rules/twintier.yaml", import.meta.url), "utf8");
@@ -243,22 +242,22 @@ test("every verdict leads to its runbook", async () => {
     kind, level, title: `A ${kind}`, meaning: "It means something.", evidence: "seen", action: "Do `this`.", runbook, runbook_url: `${base}#${runbook}`,
   });
   const findings = [finding("stampede", "warning", "twintierstampede"), finding("hot_key", "notice", "twintierhotkey")];
-  const { page, wrong, close } = await view(one, DESK, await told(one, { findings }));
-  await shows(page, "#findings", "A hot_key");
+  const { page, errors, close } = await view(one, DESK, await withHello(one, { findings }));
+  await waitForText(page, "#findings", "A hot_key");
   const links = await page.locator("#findings a").evaluateAll((all) => all.map(({ href, target, rel }) => ({ href, target, rel })));
   assert.deepEqual(links, findings.map(({ runbook_url: href }) => ({ href, target: "_blank", rel: "noopener noreferrer" })));
   for (const { runbook } of findings) assert.match(runbooks.toLowerCase(), new RegExp(`^#+ ${runbook}$`, "m"));
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("the fleet has a row for each replica, and sums", async () => {
-  const { page, wrong, close } = await view(one);
-  await page.waitForFunction(() => document.querySelectorAll("#fleet tbody tr").length === 2, null, { timeout: PATIENCE });
+test("the fleet table has a row for each replica and a total", async () => {
+  const { page, errors, close } = await view(one);
+  await page.waitForFunction(() => document.querySelectorAll("#fleet tbody tr").length === 2, null, { timeout: WAIT_TIMEOUT });
   const cells = (selector) => page.locator(selector).evaluateAll((rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent)));
-  // Rates are known when a replica has told of itself twice.
-  await page.waitForFunction(() => Number(document.querySelector("#fleet tr.chosen").children[5].textContent) > 1, null, { timeout: PATIENCE });
-  await shows(page, "#fleet tfoot", "2 of 2 serving");
+  // Rates need two reports of a replica.
+  await page.waitForFunction(() => Number(document.querySelector("#fleet tr.chosen").children[5].textContent) > 1, null, { timeout: WAIT_TIMEOUT });
+  await waitForText(page, "#fleet tfoot", "2 of 2 serving");
   const [own] = (await cells("#fleet tbody tr")).filter(([id]) => id.includes("this one"));
   assert.equal(own[1], "serving");
   assert.match(own[2], /^\d+\.\d+\.\d+$/);
@@ -267,11 +266,11 @@ test("the fleet has a row for each replica, and sums", async () => {
   assert.deepEqual([sum[0], sum[1], sum[2]], ["fleet", "2 of 2 serving", own[2]]);
   assert.ok(Number(sum[5]) >= 1, sum.join("|"));
   await picture(page, "fleet");
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("a replica that is not heard of is shown so, and not counted in", async () => {
+test("a silent replica is shown as not heard and is not counted", async () => {
   const replica = (id, more = {}) => ({
     id, version: "1.2.3", own: false, heard: true, age: 1.2, state: "serving", started: Date.now() - 90_000, proof_age: 0.4,
     gets: { l1: 90, l2: 10, stale: 0, miss: 0 }, writes: 5, l1: { entries: 1000, bytes: 1 << 20, limit: 8 << 20 }, lag_p99: 800, ...more,
@@ -279,45 +278,45 @@ test("a replica that is not heard of is shown so, and not counted in", async () 
   const fleet = [
     replica("r1", { own: true }), replica("r2", { state: "drained", version: "1.2.4", proof_age: 1.9, lag_p99: 4000 }), replica("r3", { heard: false, age: 75, gets: null, writes: null }),
   ];
-  const { page, wrong, close } = await view(one, DESK, await told(one, { fleet }));
-  await shows(page, "#fleet-note", "3 replicas, 1 silent");
+  const { page, errors, close } = await view(one, DESK, await withHello(one, { fleet }));
+  await waitForText(page, "#fleet-note", "3 replicas, 1 silent");
   const row = (id) => page.locator(`#fleet tr[data-key="${id}"] > *`).allTextContents();
   assert.deepEqual((await row("r3")).slice(1, 7), ["not heard", "1.2.3", "–", "1\u00a0min 15\u00a0s ago", "–", "–"]);
   assert.equal((await row("r2"))[1], "drained");
   assert.deepEqual((await row("fleet")).slice(1, 8), ["1 of 3 serving", "2 versions", "", "", "210", "100\u202f%", "2\u202f000"]);
   assert.deepEqual((await row("fleet")).slice(9), ["4.0\u00a0ms", "1.9\u00a0s"]);
   await picture(page, "fleet-silent");
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("a table that goes on says so, and is reached by keyboard", async () => {
+test("a table that overflows is marked and can be scrolled by keyboard", async () => {
   const { page, close } = await view(one, PHONE);
-  await page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length > 0, null, { timeout: PATIENCE });
+  await page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length > 0, null, { timeout: WAIT_TIMEOUT });
   const area = page.getByRole("region", { name: "Namespaces" });
   const more = () => area.evaluate((area) => area.parentElement.dataset.more);
-  await until("it says so", async () => (await more()) === "right");
+  await waitUntil("the overflow is marked", async () => (await more()) === "right");
   const shade = () => area.evaluate((area) => getComputedStyle(area.parentElement, "::after").opacity);
-  await until("it is shaded", async () => (await shade()) === "1");
+  await waitUntil("the edge is shaded", async () => (await shade()) === "1");
   assert.equal(await area.evaluate((area) => getComputedStyle(area.parentElement.querySelector(".hint")).visibility), "visible");
   await area.focus();
   assert.ok(await area.evaluate((area) => area === document.activeElement));
   await page.keyboard.press("ArrowRight");
-  await until("it scrolls", async () => (await more()).includes("left"));
-  // The names stay.
+  await waitUntil("the table scrolls", async () => (await more()).includes("left"));
+  // The first column stays visible.
   const name = page.locator("#namespaces tbody th").first();
   assert.ok((await name.boundingBox()).x >= 0);
   await area.evaluate((area) => { area.scrollLeft = area.scrollWidth; });
-  await until("its end is reached", async () => (await more()) === "left");
+  await waitUntil("the end is reached", async () => (await more()) === "left");
   await close();
   const wide = await view(one);
-  await wide.page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length > 0, null, { timeout: PATIENCE });
+  await wide.page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length > 0, null, { timeout: WAIT_TIMEOUT });
   assert.equal(await wide.page.getByRole("region", { name: "Namespaces" }).getAttribute("tabindex"), null);
   await wide.close();
 });
 
-test("nothing moves while values change", async () => {
-  const hello = await told(one, { findings: [] });
+test("the layout is stable while values change", async () => {
+  const hello = await withHello(one, { findings: [] });
   const scene = (n) => {
     const gets = { l1: 9 * n, l2: n, stale: 0, miss: n / 3 };
     const { now } = hello;
@@ -358,138 +357,138 @@ test("nothing moves while values change", async () => {
   }
 });
 
-test("it fits a phone", async () => {
-  const { page, wrong, close } = await view(one, PHONE);
-  await page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length > 0, null, { timeout: PATIENCE });
+test("the dashboard fits a phone", async () => {
+  const { page, errors, close } = await view(one, PHONE);
+  await page.waitForFunction(() => document.querySelectorAll("#namespaces tbody tr").length > 0, null, { timeout: WAIT_TIMEOUT });
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
   await picture(page, "phone");
   await page.emulateMedia({ colorScheme: "dark" });
   await picture(page, "phone-dark");
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("a namespace is chosen by keyboard, and what callers name is nothing but text", async () => {
+test("a namespace is selected by keyboard and names are shown as plain text", async () => {
   const [name, key] = ["searches", "<img src=x onerror=alert(1)>"];
   const busy = load(other, 50, (client, n) => (n ? client.get(name, key) : client.set(name, key, "v")));
-  const { page, wrong, close } = await view(other);
+  const { page, errors, close } = await view(other);
   const button = page.getByRole("button", { name, exact: true });
-  await button.waitFor({ timeout: PATIENCE });
+  await button.waitFor({ timeout: WAIT_TIMEOUT });
   await button.focus();
   await page.keyboard.press("Enter");
-  await shows(page, "#scope", `namespace ${name}`);
+  await waitForText(page, "#scope", `namespace ${name}`);
   assert.equal(await button.getAttribute("aria-pressed"), "true");
   await page.focus("#chart-traffic");
   await page.keyboard.press("ArrowLeft");
-  await shows(page, "#scope", " at ");
+  await waitForText(page, "#scope", " at ");
   await page.keyboard.press("Escape");
   await page.click("#scope-all");
-  await shows(page, "#scope", "All namespaces");
-  await shows(page, "#hot", key);
+  await waitForText(page, "#scope", "All namespaces");
+  await waitForText(page, "#hot", key);
   assert.equal(await page.locator("#hot img").count(), 0);
   busy.end();
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("a namespace may be called as what every object has", async () => {
-  const { page, wrong, close } = await view(other);
+test("a namespace may have the name of an object property", async () => {
+  const { page, errors, close } = await view(other);
   const button = page.getByRole("button", { name: "constructor", exact: true });
   assert.equal(await button.count(), 0);
   const busy = load(other, 50, (client, n) => (n ? client.get("constructor", "k") : client.set("constructor", "k", "v")));
-  await button.waitFor({ timeout: PATIENCE });
+  await button.waitFor({ timeout: WAIT_TIMEOUT });
   const line = () => page.locator("#namespaces tr", { has: button }).locator(".spark path").first().getAttribute("d");
   const before = await line();
-  await until("its line moves", async () => (await line()) !== before);
+  await waitUntil("the sparkline changes", async () => (await line()) !== before);
   await button.click();
-  await shows(page, "#scope", "namespace constructor");
+  await waitForText(page, "#scope", "namespace constructor");
   assert.equal(await page.evaluate(() => document.body.dataset.state), "live");
   busy.end();
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("a hot key and a stampede are told", async () => {
+test("a hot key and a stampede are reported", async () => {
   const { page, close } = await view(one);
   const hot = load(one, 400, (client, n) => (n ? client.get("prices", "usd") : client.set("prices", "usd", "1")));
-  await shows(page, "#findings", "One key takes a large part of the traffic");
+  await waitForText(page, "#findings", "One key takes a large part of the traffic");
   await picture(page, "hot-key");
   hot.end();
   const herd = load(one, 60, (client, n) => client.get("users", `profile:${Math.floor(n / 100)}`, { lease: true }));
-  await shows(page, "#findings", "A stampede, held back by leases");
+  await waitForText(page, "#findings", "A stampede, held back by leases");
   await picture(page, "stampede");
   herd.end();
-  await lacks(page, "#findings", "A stampede");
+  await waitForNoText(page, "#findings", "A stampede");
   await close();
 });
 
-test("a namespace that thrashes is told by its name", async () => {
+test("a thrashing namespace is reported by name", async () => {
   const { page, close } = await view(one);
   const value = Buffer.alloc(80_000, "x");
   const thrash = load(one, 150, (client, n) => (n % 3 ? client.set("reports", `r${n}`, value) : client.get("reports", `r${n - 1000}`)));
-  await shows(page, "#findings", "Namespace reports is thrashing");
+  await waitForText(page, "#findings", "Namespace reports is thrashing");
   await picture(page, "thrashing");
   thrash.end();
   await close();
 });
 
-test("a slow Redis is told", async () => {
+test("a slow Redis is reported", async () => {
   const { page, close } = await view(one);
-  way.delay = 150;
-  await shows(page, "#findings", "Redis is slow");
-  await shows(page, "#findings", "p99 of its answers");
+  proxy.delay = 150;
+  await waitForText(page, "#findings", "Redis is slow");
+  await waitForText(page, "#findings", "p99 of its answers");
   assert.equal(await page.getAttribute("#findings a", "href"), "https://github.com/twintier/twintier/blob/main/docs/runbooks.md#twintierredisslow");
   await picture(page, "redis-slow");
-  way.delay = 0;
+  proxy.delay = 0;
   await close();
 });
 
-test("a broken subscription is told here, and by another replica", async () => {
+test("a broken subscription is reported by both replicas", async () => {
   const [here, elsewhere] = [await view(one), await view(other)];
-  way.deaf = true;
-  await shows(here.page, "#findings", "This replica's subscription is broken");
+  proxy.deaf = true;
+  await waitForText(here.page, "#findings", "This replica's subscription is broken");
   const id = await here.page.textContent("#replica");
-  await shows(elsewhere.page, "#findings", `The subscription of replica ${id} is broken`);
+  await waitForText(elsewhere.page, "#findings", `The subscription of replica ${id} is broken`);
   await picture(here.page, "subscription");
   await picture(elsewhere.page, "subscription-elsewhere");
-  way.deaf = false;
-  await lacks(here.page, "#findings", "subscription is broken");
+  proxy.deaf = false;
+  await waitForNoText(here.page, "#findings", "subscription is broken");
   await Promise.all([here.close(), elsewhere.close()]);
 });
 
-test("it survives the loss of Redis and tells its return", async () => {
-  const { page, wrong, close } = await view(one);
-  await redis.goes();
-  await shows(page, "#headline", "Redis is gone");
+test("the dashboard reports the loss and return of Redis", async () => {
+  const { page, errors, close } = await view(one);
+  await redis.kill();
+  await waitForText(page, "#headline", "Redis is gone");
   assert.equal(await page.getAttribute("#verdict", "data-level"), "critical");
   assert.equal(await page.textContent("#redis-state"), "gone");
   await picture(page, "redis-gone");
-  await redis.returns();
-  await shows(page, "#redis-state", "healthy");
-  await lacks(page, "#findings", "Redis is gone");
+  await redis.restart();
+  await waitForText(page, "#redis-state", "healthy");
+  await waitForNoText(page, "#findings", "Redis is gone");
   assert.equal(await page.evaluate(() => document.body.dataset.state), "live");
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
   await close();
 });
 
-test("it says since when the service is away, and is back with it", async () => {
+test("the dashboard shows since when it is disconnected and reconnects", async () => {
   const { page, close } = await view(other);
   const before = await page.textContent("#replica");
   const beside = await view(one);
-  await beside.page.locator(`#fleet tr[data-key="${before}"]`).waitFor({ timeout: PATIENCE });
+  await beside.page.locator(`#fleet tr[data-key="${before}"]`).waitFor({ timeout: WAIT_TIMEOUT });
   await other.end();
-  await shows(page, "#live", "disconnected since");
-  await shows(page, "#headline", "Disconnected from the service");
+  await waitForText(page, "#live", "disconnected since");
+  await waitForText(page, "#headline", "Disconnected from the service");
   await picture(page, "disconnected");
-  await shows(beside.page, `#fleet tr[data-key="${before}"]`, "not heard");
+  await waitForText(beside.page, `#fleet tr[data-key="${before}"]`, "not heard");
   await picture(beside.page, "not-heard");
   await beside.close();
-  await other.returns();
-  await page.waitForFunction(() => document.body.dataset.state === "live", null, { timeout: PATIENCE });
+  await other.restart();
+  await page.waitForFunction(() => document.body.dataset.state === "live", null, { timeout: WAIT_TIMEOUT });
   assert.notEqual(await page.textContent("#replica"), before);
   const client = new Client(other.address);
   await client.set("users", "k", "v");
   client.close();
-  await shows(page, "#namespaces tbody", "users");
+  await waitForText(page, "#namespaces tbody", "users");
   await close();
 });

@@ -1,5 +1,5 @@
-// What the page is looked at with: a Redis, replicas of the built program, a way between them that can be hurt, and a load. Whatever is
-// started here is ended here, by its process.
+// Fixtures of the dashboard tests: a Redis, replicas of the built program, a proxy with faults between them, and a load. All processes
+// that are started here are ended here.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -10,15 +10,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { Client } from "./grpc.mjs";
 
-export const PATIENCE = 60_000;
+export const WAIT_TIMEOUT = 60_000;
 
-/// Looks again and again until `look` gives something.
-export const until = async (what, look, patience = PATIENCE) => {
+/// Polls until `look` returns a value, and returns it.
+export const waitUntil = async (what, look, timeout = WAIT_TIMEOUT) => {
   const begun = Date.now();
   for (;;) {
     const found = await look();
     if (found) return found;
-    if (Date.now() - begun > patience) throw new Error(`not within ${patience} ms: ${what}`);
+    if (Date.now() - begun > timeout) throw new Error(`not within ${timeout} ms: ${what}`);
     await sleep(50);
   }
 };
@@ -30,7 +30,7 @@ export const freePort = () => new Promise((resolve) => {
   });
 });
 
-/// What was started and has not ended: it does not outlive the tests, whatever becomes of them.
+/// Running processes. They are killed when the tests exit for any reason.
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(128 + os.constants.signals[signal]));
@@ -41,49 +41,49 @@ const start = (program, args, options) => {
   return child;
 };
 
-const ended = async (child, signal) => {
+const terminate = async (child, signal) => {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const end = new Promise((resolve) => child.once("exit", resolve));
   child.kill(signal);
   await end;
 };
 
-/// A Redis on a port that stays its own while it is away.
+/// A Redis that keeps its port while it is stopped.
 export class Redis {
   static async start() {
     const redis = new Redis();
     redis.directory = mkdtempSync(path.join(os.tmpdir(), "twintier-page-"));
     redis.port = await freePort();
-    await redis.returns();
+    await redis.restart();
     return redis;
   }
 
-  async returns() {
+  async restart() {
     const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--save", "", "--dir", this.directory];
     this.child = start("redis-server", args, { stdio: ["ignore", "pipe", "inherit"] });
-    let said = "";
-    this.child.stdout.on("data", (data) => { said = (said + data).slice(-10_000); });
-    await until("Redis listens", () => said.includes("eady to accept connections"));
+    let output = "";
+    this.child.stdout.on("data", (data) => { output = (output + data).slice(-10_000); });
+    await waitUntil("Redis listens", () => output.includes("eady to accept connections"));
   }
 
-  async goes() {
-    await ended(this.child, "SIGKILL");
+  async kill() {
+    await terminate(this.child, "SIGKILL");
   }
 
   async end() {
-    await this.goes();
+    await this.kill();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
 
-/// A way to Redis: `delay` in milliseconds for what it answers; `deaf` swallows what it tells subscribers.
-export class Way {
+/// A proxy to Redis: `delay` delays its replies by milliseconds; `deaf` drops the messages of subscriptions.
+export class Proxy {
   static async to(port) {
-    const way = Object.assign(new Way(), { delay: 0, deaf: false, sockets: new Set() });
-    way.server = net.createServer((client) => way.join(client, port)).listen(0, "127.0.0.1");
-    await new Promise((resolve) => way.server.once("listening", resolve));
-    way.port = way.server.address().port;
-    return way;
+    const proxy = Object.assign(new Proxy(), { delay: 0, deaf: false, sockets: new Set() });
+    proxy.server = net.createServer((client) => proxy.join(client, port)).listen(0, "127.0.0.1");
+    await new Promise((resolve) => proxy.server.once("listening", resolve));
+    proxy.port = proxy.server.address().port;
+    return proxy;
   }
 
   join(client, port) {
@@ -112,7 +112,7 @@ export class Way {
   }
 }
 
-/// A replica, on ports that stay its own while it is away.
+/// A replica that keeps its ports while it is stopped.
 export class Replica {
   static async start(redisPort, settings = {}) {
     const replica = new Replica();
@@ -123,15 +123,15 @@ export class Replica {
       "redis.read_timeout": "2s", "redis.write_timeout": "2s", "drain.delay": "0s", ...settings,
     };
     replica.args = Object.entries(all).flatMap(([setting, value]) => ["--set", `${setting}=${value}`]);
-    await replica.returns();
+    await replica.restart();
     return replica;
   }
 
-  async returns() {
+  async restart() {
     this.child = start(process.env.TEST_PROGRAM, this.args, { stdio: ["ignore", "ignore", "pipe"], env: {} });
     this.log = "";
     this.child.stderr.on("data", (data) => { this.log = (this.log + data).slice(-20_000); });
-    await until("the replica is ready", () => {
+    await waitUntil("the replica is ready", () => {
       if (this.child.exitCode !== null) throw new Error(`the replica ended: ${this.log}`);
       return this.isReady();
     });
@@ -143,22 +143,22 @@ export class Replica {
   }
 
   async end() {
-    await ended(this.child, "SIGTERM");
+    await terminate(this.child, "SIGTERM");
   }
 }
 
-/// A load: calls `ask` so many times a second, until it is ended. What does not get an answer is not asked again.
+/// A load: calls `send` at a fixed rate per second until it is ended. Failed calls are not repeated.
 export class Load {
-  constructor(address, aSecond, ask) {
+  constructor(address, perSecond, send) {
     this.client = new Client(address);
     const begun = Date.now();
-    let asked = 0;
+    let sent = 0;
     let open = 0;
     this.timer = setInterval(() => {
-      for (const due = ((Date.now() - begun) / 1000) * aSecond; asked < due; asked += 1) {
+      for (const due = ((Date.now() - begun) / 1000) * perSecond; sent < due; sent += 1) {
         if (open >= 200) continue;
         open += 1;
-        ask(this.client, asked).finally(() => { open -= 1; });
+        send(this.client, sent).finally(() => { open -= 1; });
       }
     }, 10);
   }

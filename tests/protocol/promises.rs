@@ -1,18 +1,18 @@
-//! The promises, decided from sets, acknowledgements and answers only.
+//! The promises, decided from Sets, acknowledgements and answers only.
 //!
-//! The protocol's own numbers count only as tokens.
+//! Numbers of the protocol count only as tokens.
 
 use crate::rules::Rules;
 use crate::world::*;
 
 impl World {
-    /// The promise that some Get made now would break, if any.
+    /// The promise that some Get at this moment would break, if any.
     pub fn breaks(&self, rules: Rules) -> Option<Promise> {
         if self.broken.is_some() {
             return self.broken;
         }
         for (me, replica) in self.replicas.iter().enumerate().filter(|(_, replica)| !replica.gone) {
-            if let Some(held) = replica.fresh(rules) {
+            if let Some(held) = replica.freshness(rules) {
                 let value = held.entry.value;
                 if self.owed_here(me).is_some_and(|owed| value < owed) {
                     return Some(Promise::FreshHere);
@@ -35,7 +35,7 @@ impl World {
         None
     }
 
-    /// The promise that the answer brought by `fetch` breaks, if any.
+    /// The promise that the answer of `fetch` breaks, if any.
     pub fn answer_breaks(&self, rules: Rules, me: usize, fetch: Fetch) -> Option<Promise> {
         let value = fetch.entry.value;
         if let Some(owed) = fetch.owed.filter(|owed| value < *owed) {
@@ -53,17 +53,17 @@ impl World {
         }
     }
 
-    /// Whether replica `me` has been told that `value` is of the past.
+    /// True if replica `me` has received of a change after `value`.
     pub fn is_overwritten(&self, rules: Rules, me: usize, value: Change) -> bool {
-        let heard = self.replicas[me].heard;
-        value < heard && self.may_be_seen(rules, &self.log[heard])
+        let received = self.replicas[me].received;
+        value < received && self.may_be_seen(rules, &self.log[received])
     }
 
-    /// What memory may answer is answered. Every fetch that may be joined is joined at the last
-    /// moment: that is when most is owed.
+    /// Answers Gets from memory where possible, and joins each open fetch at the last moment, when
+    /// its answer must be newest.
     pub fn join(&mut self, rules: Rules) {
         for me in 0..REPLICAS {
-            if let Some(held) = self.replicas[me].fresh(rules) {
+            if let Some(held) = self.replicas[me].freshness(rules) {
                 self.show(me, held.entry.value);
             }
             if let Some(fetch) = self.replicas[me].fetch.filter(|fetch| fetch.age <= BOUND) {
@@ -73,18 +73,18 @@ impl World {
         }
     }
 
-    /// What a Get that begins now at replica `me` must not be older than.
+    /// The oldest change that a Get which starts now at replica `me` may return.
     pub fn owed(&self, me: usize) -> Option<Change> {
         self.owed_here(me).max(self.owed_everywhere()).max(Some(self.replicas[me].shown))
     }
 
-    /// Replica `me` has answered a Get with what the change `change` left.
+    /// Records that replica `me` has answered a Get with the effect of `change`.
     pub fn show(&mut self, me: usize, change: Change) {
         let shown = &mut self.replicas[me].shown;
         *shown = change.max(*shown);
     }
 
-    /// The last change that Redis has: what an absence shows.
+    /// The last change that Redis has, which an absent entry shows.
     pub fn kept_by_redis(&self) -> Option<Change> {
         self.last(|record| !record.lost)
     }
@@ -94,16 +94,15 @@ impl World {
         self.last(|record| record.by == Some(me) && record.acknowledged.is_some())
     }
 
-    /// The last change that was acknowledged longer ago than the bound. A failover may lose what
-    /// only a replica that is gone, or that cannot be waited for any longer, has acknowledged.
+    /// The last change that was acknowledged longer ago than the bound. A failover may lose a
+    /// change that only a replica has acknowledged which is gone or no longer waited for.
     fn owed_everywhere(&self) -> Option<Change> {
         self.last(|record| record.acknowledged == Some(OLD) && (!record.lost || !self.is_out_of_reach(record.by)))
     }
 
-    /// Whether `value` is older than a change that a caller may have seen whose token `position`
-    /// reaches.
+    /// True if `value` is older than a change that the token `position` covers.
     fn denies_token(&self, rules: Rules, value: Change, position: Version) -> bool {
-        // One that came back with its primary was seen when it was answered.
+        // A change that returned with its primary was seen when it was answered.
         let seen_at = |record: &Record| {
             let was_answered = record.lost && record.acknowledged.is_none();
             if was_answered { record.read_at.unwrap_or(record.version) } else { record.version }
@@ -112,8 +111,8 @@ impl World {
         self.last(reached).is_some_and(|seen| value < seen)
     }
 
-    /// Anyone may have seen a change by a strong Get elsewhere. One that a failover lost is covered
-    /// under `Repair` only if a replica that lives has acknowledged or answered it.
+    /// True if a strong Get elsewhere may have seen the change. Under `Repair`, a change that a
+    /// failover lost counts only if a live replica has acknowledged or answered it.
     fn may_be_seen(&self, rules: Rules, record: &Record) -> bool {
         let covered = (record.acknowledged.is_some() && !self.is_out_of_reach(record.by))
             || (0..REPLICAS).any(|me| record.read[me] && !self.is_out_of_reach(Some(me)));
@@ -124,7 +123,7 @@ impl World {
         self.log.iter().rposition(|record| record.operation != Operation::Other && counts(record))
     }
 
-    /// Whether a replica is gone, or was not waited for in a settlement.
+    /// True if a replica is gone, or a settlement did not wait for it.
     fn is_out_of_reach(&self, replica: Option<usize>) -> bool {
         replica.is_some_and(|me| self.replicas[me].gone || self.abandoned[me])
     }

@@ -2,23 +2,23 @@
 
 use crate::world::*;
 
-/// The protections that are on.
+/// Set of active safeguards.
 #[derive(Clone, Copy)]
 pub struct Rules {
     pub policy: Policy,
-    pub off: Option<Protection>,
-    /// Somebody says who the primary is, and how often that has changed. Otherwise replicas go from
-    /// one primary to the next together.
+    pub off: Option<Safeguard>,
+    /// True if sentinels or a cluster name the primary and count its changes. Otherwise all
+    /// replicas move from one primary to the next together.
     pub named: bool,
-    /// A counter that was set to an epoch no clock can have led to is lost, so that epochs go back.
-    /// Tokens and earlier answers of that epoch cannot be told old from new then, and are not
-    /// looked at.
+    /// True if epochs may go back: a counter was set to an epoch that no clock leads to, and then
+    /// lost. Tokens and earlier answers of that epoch are not checked, because their order is
+    /// unknown.
     pub epochs_go_back: bool,
 }
 
 impl Rules {
-    pub fn on(self, protection: Protection) -> bool {
-        self.off != Some(protection)
+    pub fn on(self, safeguard: Safeguard) -> bool {
+        self.off != Some(safeguard)
     }
 }
 
@@ -29,7 +29,7 @@ impl Replica {
         if self.synced {
             self.follow(rules, message.version);
         }
-        if message.by != me || rules.on(Protection::OwnMessages) {
+        if message.by != me || rules.on(Safeguard::OwnMessages) {
             self.take_effect(rules, message);
         }
         if self.synced {
@@ -37,14 +37,14 @@ impl Replica {
         }
         if message.operation != Operation::Other {
             self.remember(rules, message.version);
-            self.heard = self.heard.max(message.change.unwrap_or(0));
+            self.received = self.received.max(message.change.unwrap_or(0));
         }
     }
 
     fn follow(&mut self, rules: Rules, version: Version) {
         let at = self.watermark;
         let next = version.epoch == at.epoch && version.sequence == at.sequence + 1;
-        if next || !rules.on(Protection::Gap) {
+        if next || !rules.on(Safeguard::Gap) {
             return;
         }
         self.bump();
@@ -60,14 +60,14 @@ impl Replica {
         }
     }
 
-    /// `settle`: the counter stood at `position` after `begun`.
+    /// `settle`: the counter had reached `position` at the start of the audit.
     pub fn settle(&mut self, rules: Rules, position: Version, age: Age) {
         if position.epoch < self.watermark.epoch {
             self.start_over();
         }
         let first = !self.synced;
-        let behind = !first && self.watermark != position && rules.on(Protection::EchoCounters);
-        if behind || (first && rules.on(Protection::FirstEcho)) {
+        let behind = !first && self.watermark != position && rules.on(Safeguard::EchoCounters);
+        if behind || (first && rules.on(Safeguard::FirstEcho)) {
             self.bump();
         }
         if first || behind {
@@ -82,7 +82,7 @@ impl Replica {
         self.applied = Version::default();
     }
 
-    /// Messages that cannot be told apart were lost, and that was seen.
+    /// Messages were lost, and their partition is unknown.
     pub fn lose_place(&mut self) {
         self.bump();
         self.unsync();
@@ -100,7 +100,7 @@ impl Replica {
         self.synced = true;
     }
 
-    /// Of the watermark the epoch is still looked at.
+    /// Forgets the watermark except for its epoch.
     fn unsync(&mut self) {
         self.watermark.sequence = 0;
         self.synced = false;
@@ -109,10 +109,10 @@ impl Replica {
     fn bump(&mut self) {
         self.memory.iter_mut().for_each(|held| held.suspect = true);
         if let Some(fetch) = &mut self.fetch {
-            (fetch.note.stands, fetch.age) = (false, OLD);
+            (fetch.guard.stands, fetch.age) = (false, OLD);
         }
         if let Some(sent) = &mut self.sent {
-            sent.note.stands = false;
+            sent.guard.stands = false;
         }
     }
 }
@@ -125,49 +125,49 @@ impl Replica {
         self.synced.then_some(self.watermark.epoch)
     }
 
-    fn passes(&self, rules: Rules, note: Note, position: Version) -> bool {
-        let stands = note.stands && self.live_epoch() == Some(position.epoch);
-        (stands && !note.overtaken) || !rules.on(Protection::Fence)
+    fn passes(&self, rules: Rules, guard: FillGuard, position: Version) -> bool {
+        let stands = guard.stands && self.live_epoch() == Some(position.epoch);
+        (stands && !guard.overtaken) || !rules.on(Safeguard::Fence)
     }
 
-    /// A fetch was answered. Returns whether the answer entered memory.
+    /// Handles the answer of a fetch. Returns true if the answer entered memory.
     pub fn admit(&mut self, rules: Rules, fetch: Fetch) -> bool {
-        let admitted = self.passes(rules, fetch.note, fetch.position);
+        let admitted = self.passes(rules, fetch.guard, fetch.position);
         if admitted {
-            let suspect = !fetch.note.stands;
+            let suspect = !fetch.guard.stands;
             self.memory = Some(Held { entry: fetch.entry, position: fetch.position, suspect });
         }
         admitted
     }
 
-    /// A read was answered that shows everything below `least` to be of the past; `entered` when
-    /// its answer is in memory.
-    pub fn follow_read(&mut self, rules: Rules, least: Version, entered: bool) {
-        if !rules.on(Protection::Monotonic) {
+    /// Handles the answer of a read, which proves that everything below `least` is outdated.
+    /// `entered` is true if the answer is in memory.
+    pub fn observe_read(&mut self, rules: Rules, least: Version, entered: bool) {
+        if !rules.on(Safeguard::Monotonic) {
             return;
         }
         if !entered {
             self.drop_older(least);
         }
         if let Some(fetch) = &mut self.fetch {
-            fetch.note.overtaken |= fetch.entry.version < least;
+            fetch.guard.overtaken |= fetch.entry.version < least;
             fetch.age = OLD;
         }
         if let Some(sent) = &mut self.sent {
-            sent.note.overtaken |= sent.version < least;
+            sent.guard.overtaken |= sent.version < least;
         }
     }
 
-    /// An own write was taken at `version`; `new` is what it set. Returns whether that entered
-    /// memory.
-    pub fn wrote(&mut self, rules: Rules, version: Version, new: Option<(Change, Note)>) -> bool {
+    /// Handles the acknowledgement of an own write at `version`. `new` is the value that it set.
+    /// Returns true if that entered memory.
+    pub fn apply_own_set(&mut self, rules: Rules, version: Version, new: Option<(Change, FillGuard)>) -> bool {
         self.check_epoch(version);
-        let new = new.filter(|(_, note)| self.passes(rules, *note, version));
+        let new = new.filter(|(_, guard)| self.passes(rules, *guard, version));
         self.apply_to_stripe(rules, version);
         match new {
-            Some((value, note)) => {
+            Some((value, guard)) => {
                 let entry = Entry { version, value };
-                self.memory = Some(Held { entry, position: version, suspect: !note.stands });
+                self.memory = Some(Held { entry, position: version, suspect: !guard.stands });
             }
             None => self.drop_older(version),
         }
@@ -186,13 +186,13 @@ impl Replica {
         let newest = version > self.applied;
         self.applied = self.applied.max(version);
         if let Some(fetch) = &mut self.fetch {
-            fetch.note.overtaken |= newest && version > fetch.entry.version;
-            if rules.on(Protection::FlightCloses) {
+            fetch.guard.overtaken |= newest && version > fetch.entry.version;
+            if rules.on(Safeguard::FlightCloses) {
                 fetch.age = OLD;
             }
         }
         if let Some(sent) = &mut self.sent {
-            sent.note.overtaken |= newest && version > sent.version;
+            sent.guard.overtaken |= newest && version > sent.version;
         }
     }
 
@@ -202,7 +202,7 @@ impl Replica {
         }
     }
 
-    /// Looked at by a repair only.
+    /// Remembers a change for a repair.
     pub fn remember(&mut self, rules: Rules, version: Version) {
         if rules.policy == Policy::Repair {
             self.remembered = self.remembered.max(version);
@@ -213,13 +213,13 @@ impl Replica {
 // === impl Replica: answering ===
 
 impl Replica {
-    /// `judge`: whether memory is answered as fresh.
-    pub fn fresh(&self, rules: Rules) -> Option<Held> {
-        let proven = self.proof <= BOUND || !rules.on(Protection::Audit);
+    /// `judge`: the entry in memory, if it may be answered as fresh.
+    pub fn freshness(&self, rules: Rules) -> Option<Held> {
+        let proven = self.proof <= BOUND || !rules.on(Safeguard::Audit);
         self.memory.filter(|held| !held.suspect && proven)
     }
 
-    /// The position that `held` is known to reflect: `Place::of`.
+    /// `Place::of`: the position that `held` is known to reflect.
     pub fn reflects(&self, held: Held) -> Version {
         if self.synced && !held.suspect { held.position.max(self.watermark) } else { held.position }
     }

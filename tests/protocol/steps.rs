@@ -5,16 +5,16 @@ use stateright::{Model, Property};
 use crate::rules::Rules;
 use crate::world::*;
 
-/// How far the exploration goes.
+/// Bounds of the exploration.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     pub writes: usize,
-    /// Replicas whose subscription and memory are followed.
+    /// Number of replicas whose subscription and memory are modelled.
     pub watched: usize,
     pub faults: Faults,
 }
 
-/// The protocol under some rules, as far as some bounds.
+/// The protocol with some rules, explored within some bounds.
 pub struct Protocol {
     pub rules: Rules,
     pub bounds: Bounds,
@@ -27,7 +27,7 @@ pub enum Step {
         by: usize,
         operation: Operation,
     },
-    /// What was announced is written.
+    /// Redis stores a change that was announced before.
     Land,
     Acknowledge {
         by: usize,
@@ -44,7 +44,7 @@ pub enum Step {
     Answer {
         by: usize,
     },
-    /// A Get for itself asks Redis and is answered.
+    /// A Get reads Redis on its own and is answered.
     Read {
         by: usize,
     },
@@ -54,7 +54,7 @@ pub enum Step {
     Lose {
         to: usize,
     },
-    /// A message is lost, and that is seen.
+    /// A message is lost, and the replica notices.
     Overrun {
         to: usize,
     },
@@ -70,17 +70,17 @@ pub enum Step {
     Subscribe {
         by: usize,
     },
-    /// A replica of Redis takes over that holds the first `kept` changes.
+    /// A Redis replica that has the first `kept` changes becomes the primary.
     Failover {
         kept: usize,
     },
     Flush,
-    /// The primary that was replaced comes back: with its data, in the life that it had.
+    /// The replaced primary returns with its data, in its old life.
     Return,
     Repair {
         by: usize,
     },
-    /// A replica that has not repaired is not waited for any longer.
+    /// A settlement stops waiting for replicas that have not repaired.
     GiveUp,
     Die {
         who: usize,
@@ -93,7 +93,7 @@ impl Model for Protocol {
     type State = World;
     type Action = Step;
 
-    /// The key is set, and in memory, whole and proven.
+    /// The key is set and in memory, and the partition is proven.
     fn init_states(&self) -> Vec<World> {
         let position = Version { epoch: FIRST_EPOCH, sequence: 1 };
         let entry = Entry { version: position, value: 0 };
@@ -153,7 +153,7 @@ impl Model for Protocol {
             steps.push(Step::Return);
         }
         let redis = &world.redis;
-        if world.left.impatience > 0 && redis.took_over && !redis.given_up && redis.repaired != [true; REPLICAS] {
+        if world.left.abandonments > 0 && redis.took_over && !redis.given_up && redis.repaired != [true; REPLICAS] {
             steps.push(Step::GiveUp);
         }
     }
@@ -167,7 +167,7 @@ impl Model for Protocol {
             Step::Acknowledge { by } => self.acknowledge(&mut world, by),
             Step::LoseReply { by } => {
                 world.left.losses -= 1;
-                let sent = world.replicas[by].sent.filter(|_| !self.rules.on(Protection::SentOnce));
+                let sent = world.replicas[by].sent.filter(|_| !self.rules.on(Safeguard::SentOnce));
                 world.replicas[by].sent = sent.map(|sent| Sent { again: true, ..sent });
             }
             Step::SendAgain { by } => {
@@ -204,7 +204,7 @@ impl Model for Protocol {
                 let position = world.redis.position;
                 let replica = &mut world.replicas[by];
                 replica.link = Link::Up;
-                if !self.rules.on(Protection::EchoBeforeTrust) {
+                if !self.rules.on(Safeguard::EchoBeforeTrust) {
                     replica.sync(position);
                     replica.proof = 0;
                 }
@@ -214,7 +214,7 @@ impl Model for Protocol {
             Step::Return => self.come_back(&mut world)?,
             Step::Repair { by } => self.repair(&mut world, by),
             Step::GiveUp => {
-                world.left.impatience -= 1;
+                world.left.abandonments -= 1;
                 world.redis.given_up = true;
                 (0..REPLICAS).for_each(|me| world.abandoned[me] |= !world.redis.repaired[me]);
             }
@@ -288,7 +288,7 @@ impl Protocol {
         }
     }
 
-    /// One script: the next sequence, the change, and its announcement to whoever is subscribed.
+    /// One script: the next sequence, the change, and its announcement to all subscribers.
     fn carry_out(&self, world: &mut World, by: usize, operation: Operation, change: Option<Change>) -> Version {
         let redis = &mut world.redis;
         redis.position.sequence += 1;
@@ -299,7 +299,7 @@ impl Protocol {
             Operation::Invalidate => Some(None),
             Operation::Other => None,
         };
-        if self.rules.on(Protection::WriteBeforeAnnounce) {
+        if self.rules.on(Safeguard::WriteBeforeAnnounce) {
             redis.land();
         }
         let announced = Announced { version, operation, by, change };
@@ -309,13 +309,13 @@ impl Protocol {
         version
     }
 
-    /// What comes before anything that `by` asks of the primary: whether that is the one it knows,
-    /// with all that it had.
+    /// Handshake of `by` before a request: checks that the primary is the known one with all of its
+    /// data.
     fn greet(&self, world: &mut World, by: usize) {
-        // Where epochs go back no clock can have led to what was known: it binds nobody.
-        let binds = self.rules.on(Protection::Return) && !self.rules.epochs_go_back;
+        // Where epochs may go back, a known epoch is no lower bound.
+        let binds = self.rules.on(Safeguard::Return) && !self.rules.epochs_go_back;
         let is_behind = binds && world.redis.position.epoch < world.replicas[by].known;
-        let was_replaced = self.rules.on(Protection::Term) && self.rules.named && world.redis.returned;
+        let was_replaced = self.rules.on(Safeguard::Term) && self.rules.named && world.redis.returned;
         if is_behind || was_replaced {
             world.redis.prior = world.redis.position;
             world.last_epoch += 1;
@@ -341,7 +341,7 @@ impl Protocol {
             lost: false,
         };
         world.log.push(record);
-        world.replicas[by].sent = Some(Sent { change, version, note: Note::NEW, again: false });
+        world.replicas[by].sent = Some(Sent { change, version, guard: FillGuard::NEW, again: false });
     }
 
     fn acknowledge(&self, world: &mut World, by: usize) {
@@ -356,39 +356,39 @@ impl Protocol {
         if late(sent.version) {
             return;
         }
-        let new = (operation == Operation::Set).then_some((sent.change, sent.note));
-        let entered = replica.wrote(self.rules, sent.version, new) && sent.note.stands;
+        let new = (operation == Operation::Set).then_some((sent.change, sent.guard));
+        let entered = replica.apply_own_set(self.rules, sent.version, new) && sent.guard.stands;
         if entered && world.is_overwritten(self.rules, by, sent.change) {
             world.broken = Some(Promise::NoResurrection);
         }
-        let heard = &mut world.replicas[by].heard;
-        *heard = sent.change.max(*heard);
+        let received = &mut world.replicas[by].received;
+        *received = sent.change.max(*received);
         world.log[sent.change].acknowledged = Some(0);
     }
 
-    /// Whether a reply of a version is from before a failover that `me` has repaired.
+    /// Returns a check if a reply of a version is from before a failover that `me` has repaired.
     fn is_late(&self, world: &World, me: usize) -> impl Fn(Version) -> bool + use<> {
         let repaired = world.replicas[me].repaired;
-        let on = self.rules.on(Protection::LateReplies);
+        let on = self.rules.on(Safeguard::LateReplies);
         move |version| on && version.epoch < repaired
     }
 
     fn fetch(&self, world: &mut World, by: usize) -> Option<()> {
         self.greet(world, by);
-        let (position, entry) = self.asked(world, by)?;
-        world.replicas[by].fetch = Some(Fetch { position, entry: entry?, note: Note::NEW, age: 0, owed: None });
+        let (position, entry) = self.redis_answer(world, by)?;
+        world.replicas[by].fetch = Some(Fetch { position, entry: entry?, guard: FillGuard::NEW, age: 0, owed: None });
         Some(())
     }
 
-    /// What Redis answers to replica `by`, if that counts.
-    fn asked(&self, world: &World, by: usize) -> Option<(Version, Option<Entry>)> {
+    /// Answer of Redis to replica `by`, if it is valid.
+    fn redis_answer(&self, world: &World, by: usize) -> Option<(Version, Option<Entry>)> {
         let (position, entry) = (world.redis.position, world.redis.entry);
         let all_repaired = (0..REPLICAS).all(|me| world.redis.repaired[me] || world.replicas[me].gone);
         let carried = match self.rules.policy {
             Policy::Cold => false,
             Policy::Repair => {
-                let settled_here = world.redis.repaired[by] || !self.rules.on(Protection::SettledHere);
-                all_repaired || (world.redis.given_up && settled_here) || !self.rules.on(Protection::RepairAwaited)
+                let settled_here = world.redis.repaired[by] || !self.rules.on(Safeguard::SettledHere);
+                all_repaired || (world.redis.given_up && settled_here) || !self.rules.on(Safeguard::RepairAwaited)
             }
         };
         let replica = &world.replicas[by];
@@ -408,16 +408,16 @@ impl Protocol {
 
     fn read(&self, world: &mut World, by: usize) -> Option<()> {
         self.greet(world, by);
-        let (position, entry) = self.asked(world, by)?;
+        let (position, entry) = self.redis_answer(world, by)?;
         world.left.reads -= 1;
         match entry {
             Some(entry) => {
                 let owed = world.owed(by);
-                self.take_in(world, by, Fetch { position, entry, note: Note::NEW, age: 0, owed });
+                self.take_in(world, by, Fetch { position, entry, guard: FillGuard::NEW, age: 0, owed });
             }
             None => {
-                world.replicas[by].follow_read(self.rules, position.next(), false);
-                if self.rules.on(Protection::RememberReads) {
+                world.replicas[by].observe_read(self.rules, position.next(), false);
+                if self.rules.on(Safeguard::RememberReads) {
                     world.replicas[by].remember(self.rules, position);
                 }
                 if let Some(shown) = world.kept_by_redis() {
@@ -432,12 +432,12 @@ impl Protocol {
         world.broken = world.broken.or(world.answer_breaks(self.rules, by, fetch));
         let replica = &mut world.replicas[by];
         let entered = replica.admit(self.rules, fetch);
-        replica.follow_read(self.rules, fetch.entry.version, entered);
-        if entered && fetch.note.stands && world.is_overwritten(self.rules, by, fetch.entry.value) {
+        replica.observe_read(self.rules, fetch.entry.version, entered);
+        if entered && fetch.guard.stands && world.is_overwritten(self.rules, by, fetch.entry.value) {
             world.broken = Some(Promise::NoResurrection);
         }
         if self.rules.policy == Policy::Repair {
-            if self.rules.on(Protection::RememberReads) {
+            if self.rules.on(Safeguard::RememberReads) {
                 world.replicas[by].remember(self.rules, fetch.entry.version);
             }
             let record = &mut world.log[fetch.entry.value];
@@ -475,13 +475,12 @@ impl Protocol {
         }
     }
 
-    /// The primary before this one is the primary again, before it ever became a replica.
+    /// The previous primary becomes the primary again, before it was a replica.
     fn come_back(&self, world: &mut World) -> Option<()> {
         let Replaced { redis, changes } = world.replaced.take()?;
         world.left.returns -= 1;
         world.redis = Redis { returned: true, ..redis };
-        // What the one in between lacked is here again, and still nobody has to know of it who did
-        // not.
+        // Changes that were lost are back. A replica that has not seen them need not know of them.
         world.log[changes..].iter_mut().for_each(|record| record.lost = true);
         for replica in world.replicas.iter_mut().filter(|replica| replica.link == Link::Up) {
             replica.link = Link::Dead;
@@ -489,7 +488,7 @@ impl Protocol {
         Some(())
     }
 
-    /// All data is gone, the counter too; connections stay.
+    /// All data is lost, including the counter. Connections stay.
     fn flush(&self, world: &mut World) {
         world.left.flushes -= 1;
         world.log.iter_mut().for_each(|record| record.lost = true);
@@ -499,7 +498,7 @@ impl Protocol {
     }
 
     fn next_epoch(&self, position: Version) -> u8 {
-        if !self.rules.on(Protection::NewEpoch) {
+        if !self.rules.on(Safeguard::NewEpoch) {
             position.epoch
         } else if self.rules.epochs_go_back {
             position.epoch - 1
@@ -508,8 +507,8 @@ impl Protocol {
         }
     }
 
-    /// A replica has seen the new epoch: it invalidates again what it knows of and the new primary
-    /// may not.
+    /// A replica that has seen the new epoch invalidates its known changes again, because the new
+    /// primary may lack them.
     fn repair(&self, world: &mut World, by: usize) {
         let (epoch, prior) = (world.redis.position.epoch, world.redis.prior);
         world.redis.repaired[by] = true;
@@ -517,7 +516,7 @@ impl Protocol {
         let known = world.replicas[by].remembered;
         if known.epoch < epoch && known > prior {
             let version = self.carry_out(world, by, Operation::Invalidate, None);
-            world.replicas[by].wrote(self.rules, version, None);
+            world.replicas[by].apply_own_set(self.rules, version, None);
         }
     }
 }

@@ -1,26 +1,27 @@
 //! State of the model: one partition, two replicas, one Redis, and the history.
 //!
-//! Keys of a partition meet on its number line only, so that it is enough to watch one of two,
-//! whichever it is: to change both is to change that one. Replicas meet in Redis only: it is enough
-//! to follow the memory of one while both write; a smaller run follows both. What only ever matters
-//! by comparison is kept as its outcome, so that there are few states: of a moment its age, up to
-//! the bound; of a generation whether it still stands; of the highest position applied whether it
-//! has overtaken a fill. Steps that nothing can come between, or that only widen a window which
-//! another step has already, are one.
+//! Two keys of a partition share its sequence only, so that one of them is modelled, and a change
+//! of both counts as a change of it. Replicas share Redis only: the model follows the memory of one
+//! replica while both write; a smaller run follows both.
+//!
+//! Values that are only compared are stored as the result of the comparison, to keep the number of
+//! states small: a moment as its age up to the bound; a generation as valid or not; the highest
+//! applied position as having overtaken a fill or not. Steps that cannot be interleaved, or that
+//! only widen the window of another step, are merged.
 
 /// Replicas of the service.
 pub const REPLICAS: usize = 2;
-/// The staleness bound, in ticks. There is no end of ticks.
+/// The staleness bound, in ticks. Ticks are not limited.
 pub const BOUND: Age = 1;
-/// Older than the bound: how much older does not matter.
+/// Age beyond the bound. Larger ages are equal to it.
 pub const OLD: Age = BOUND + 1;
-/// The epoch at the start: not the lowest, so that a clock may go back.
+/// The first epoch. It is not the lowest, so that a clock can go back.
 pub const FIRST_EPOCH: u8 = 2;
 
-/// Ticks since something happened, up to `OLD`.
+/// Ticks since an event, up to `OLD`.
 pub type Age = u8;
 
-/// A position on the partition's number line.
+/// A position in the partition's sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
     pub epoch: u8,
@@ -33,30 +34,30 @@ impl Version {
     }
 }
 
-/// A write or invalidation, by its place in the order in which Redis carried them out first.
+/// Number of a write or invalidation, in the order in which Redis first executed them.
 pub type Change = usize;
 
-/// What a change does to the key that is watched.
+/// Effect of a change on the modelled key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     Set,
     Invalidate,
-    /// It changes the partition's other key, and only takes a place on the number line.
+    /// A change of the partition's other key, which only takes a position.
     Other,
 }
 
-/// What is known of a change from outside: nothing the protocol looks at.
+/// Observations of a change from outside. The protocol does not use them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     pub version: Version,
     pub operation: Operation,
     pub by: Option<usize>,
     pub acknowledged: Option<Age>,
-    /// Some replica answered a Get with it: looked at when a failover may lose it.
+    /// Replicas that answered a Get with it. Used when a failover may lose the change.
     pub read: [bool; REPLICAS],
     /// The first position at which it was answered.
     pub read_at: Option<Version>,
-    /// Redis lost it in a failover.
+    /// True if Redis lost it in a failover.
     pub lost: bool,
 }
 
@@ -67,7 +68,7 @@ pub struct Entry {
     pub value: Change,
 }
 
-/// What a change carries over the bus. `change` is for the promises only; a repair's is none.
+/// Content of a message on the bus. `change` is for the promises only and is `None` for a repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Announced {
     pub version: Version,
@@ -76,7 +77,7 @@ pub struct Announced {
     pub change: Option<Change>,
 }
 
-/// What is on its way through a subscription.
+/// A message in flight to a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     Changed(Announced),
@@ -88,24 +89,24 @@ pub enum Message {
 pub struct Redis {
     pub position: Version,
     pub entry: Option<Entry>,
-    /// Announced and not yet written: only without the protection that forbids it.
+    /// A change that is announced and not yet written. `None` with the safeguard that prevents it.
     pub landing: Option<Option<Entry>>,
-    /// The position this primary held when it took over.
+    /// The position of this primary when it took over.
     pub prior: Version,
     pub took_over: bool,
-    /// Replicas that have repaired what the failover lost, or are gone.
+    /// Replicas that have repaired the loss of the failover, or are gone.
     pub repaired: [bool; REPLICAS],
-    /// Nobody waits any more for those that have not.
+    /// True if the settlement no longer waits for replicas that have not repaired.
     pub given_up: bool,
-    /// It was the primary before another one, and nobody has greeted it since.
+    /// True if it was the primary before another one, and no replica has greeted it since.
     pub returned: bool,
 }
 
-/// A primary that was replaced, and has not heard of it.
+/// A replaced primary that has not learned of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Replaced {
     pub redis: Redis,
-    /// Changes until then.
+    /// Number of changes until then.
     pub changes: usize,
 }
 
@@ -114,7 +115,7 @@ pub struct Replaced {
 pub enum Link {
     #[default]
     Up,
-    /// Nothing is published to it any more, and the replica does not know.
+    /// The subscription receives nothing more, and the replica does not know it.
     Dead,
     Down,
 }
@@ -127,17 +128,17 @@ pub struct Held {
     pub suspect: bool,
 }
 
-/// What was known before Redis was asked, as it compares with what is known now.
+/// State before Redis was read, compared with the present state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Note {
-    /// It is still the same generation.
+pub struct FillGuard {
+    /// True if the generation is still the same.
     pub stands: bool,
-    /// Something newer than what Redis answered was applied since.
+    /// True if a newer change than the answer of Redis was applied since.
     pub overtaken: bool,
 }
 
-impl Note {
-    pub const NEW: Note = Note { stands: true, overtaken: false };
+impl FillGuard {
+    pub const NEW: FillGuard = FillGuard { stands: true, overtaken: false };
 }
 
 /// A fetch that Redis has answered and whose answer has not arrived.
@@ -145,26 +146,26 @@ impl Note {
 pub struct Fetch {
     pub position: Version,
     pub entry: Entry,
-    pub note: Note,
-    /// `OLD` when it is closed to later Gets.
+    pub guard: FillGuard,
+    /// `OLD` if later Gets may not join it.
     pub age: Age,
-    /// What the latest Get that waits for it must not be older than.
+    /// The oldest change that the latest Get which waits for it may see.
     pub owed: Option<Change>,
 }
 
-/// An own write that Redis has taken and whose reply has not arrived.
+/// An own write that Redis has executed and whose reply has not arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sent {
     pub change: Change,
     pub version: Version,
-    pub note: Note,
-    /// The reply is lost, and the write will be sent again: only without the protection that
-    /// forbids it.
+    pub guard: FillGuard,
+    /// True if the reply is lost and the write will be sent again. Never with the safeguard that
+    /// prevents it.
     pub again: bool,
 }
 
-/// One replica of the service. One that is not watched only writes: no replica's memory touches
-/// another's.
+/// One replica of the service. A replica that is not modelled in full only writes: the memories of
+/// replicas do not affect each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Replica {
     pub watched: bool,
@@ -174,26 +175,26 @@ pub struct Replica {
     pub synced: bool,
     pub watermark: Version,
     pub proof: Age,
-    /// The highest position applied to the key: it has a stripe of its own, so that no other key
-    /// hides what is wrong with it.
+    /// The highest position applied to the key. The key has its own stripe, so that no other key
+    /// hides an error.
     pub applied: Version,
     pub memory: Option<Held>,
     pub fetch: Option<Fetch>,
     pub sent: Option<Sent>,
-    /// The latest change of the key that this replica acknowledged, heard of or read: for the
+    /// The latest change of the key that this replica acknowledged, received or read. Used by the
     /// repair.
     pub remembered: Version,
-    /// The latest change of the key that was brought to this replica, whatever it made of it.
-    pub heard: Change,
+    /// The latest change of the key that reached this replica, with any effect.
+    pub received: Change,
     /// The latest change of the key that an unflagged answer of this replica has shown.
     pub shown: Change,
-    /// The highest epoch that it has seen, where only one primary after the other is looked at.
+    /// The highest epoch that it has seen, if the model follows primaries one after the other.
     pub known: u8,
-    /// The last epoch whose beginning it has repaired.
+    /// The last epoch whose start it has repaired.
     pub repaired: u8,
 }
 
-/// Faults that may still happen.
+/// Number of faults that may still occur.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
     /// Messages, echoes and replies that may be lost.
@@ -203,12 +204,12 @@ pub struct Faults {
     pub failovers: u8,
     pub flushes: u8,
     pub deaths: u8,
-    /// Gets that ask Redis, each for itself, beside the one that others may join.
+    /// Gets that read Redis on their own, in addition to the fetch that others may join.
     pub reads: u8,
-    /// Primaries that come back in the life they had before a failover.
+    /// Primaries that may return in their old life after a failover.
     pub returns: u8,
-    /// Settlements in which a replica that has not repaired is not waited for any longer.
-    pub impatience: u8,
+    /// Settlements that may stop waiting for a replica that has not repaired.
+    pub abandonments: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -217,13 +218,14 @@ pub struct World {
     pub redis: Redis,
     pub replicas: [Replica; REPLICAS],
     pub left: Faults,
-    /// The primary before this one, if it may come back.
+    /// The previous primary, if it may return.
     pub replaced: Option<Replaced>,
-    /// The highest epoch that has begun: the clock.
+    /// The highest epoch so far, which stands for the clock.
     pub last_epoch: u8,
-    /// Replicas that a settlement did not wait for. What only they know of may be lost elsewhere.
+    /// Replicas that a settlement did not wait for. Changes that only they know of may be lost
+    /// elsewhere.
     pub abandoned: [bool; REPLICAS],
-    /// The promise that an answer brought by a fetch has broken.
+    /// The promise that the answer of a fetch has broken.
     pub broken: Option<Promise>,
 }
 
@@ -236,49 +238,49 @@ pub enum Promise {
     NeverBackwards,
 }
 
-/// What the model can do without, to show that it would be missed.
+/// Protections of the protocol. The model shows that a promise breaks without any one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protection {
+pub enum Safeguard {
     /// A fill or an own write enters memory only if nothing newer was applied meanwhile.
     Fence,
-    /// A message that is not next in line makes the partition suspect.
+    /// A message out of sequence makes the partition suspect.
     Gap,
-    /// An echo proves only what stands at its counter.
+    /// An echo proves only the positions in its counter.
     EchoCounters,
-    /// The first echo of a subscription makes everything from before it suspect.
+    /// The first echo of a subscription makes all earlier entries suspect.
     FirstEcho,
-    /// Own messages take effect like any other.
+    /// Own messages take effect like any other message.
     OwnMessages,
     /// A proof ends after the bound.
     Audit,
-    /// A change is written before it is announced: one atomic step.
+    /// A change is written before it is announced, in one atomic step.
     WriteBeforeAnnounce,
-    /// A counter that is gone begins a new epoch.
+    /// A lost counter starts a new epoch.
     NewEpoch,
     /// A write is sent once.
     SentOnce,
     /// A subscription is trusted only after an echo came through it.
     EchoBeforeTrust,
-    /// A fetch is closed to later Gets by what is applied to its key.
+    /// A change of its key closes a fetch to later Gets.
     FlightCloses,
-    /// Nothing from before a failover is answered until every replica has repaired.
+    /// No entry from before a failover is answered until every replica has repaired.
     RepairAwaited,
     /// A reply from before a failover that this replica has repaired is neither acknowledged nor
     /// answered.
     LateReplies,
-    /// What a replica read counts as a change it knows of.
+    /// A read counts as a known change.
     RememberReads,
-    /// After a read has shown something, nothing older is answered.
+    /// A replica answers nothing older than a read has shown.
     Monotonic,
-    /// What counts from before a failover counts only at a replica that has repaired itself.
+    /// State from before a failover is valid only at a replica that has repaired.
     SettledHere,
-    /// A primary that stands before what a replica has seen begins a new epoch.
+    /// A primary behind a position that a replica has seen starts a new epoch.
     Return,
-    /// A primary that was replaced, and is named again, begins a new epoch.
+    /// A primary that was replaced and becomes primary again starts a new epoch.
     Term,
 }
 
-/// What becomes of entries from before a failover.
+/// Policy for entries from before a failover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
     Cold,

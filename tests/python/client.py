@@ -1,6 +1,6 @@
-"""A client of twintier that knows nothing but an address: its messages come from server reflection.
+"""A client of twintier that is built from server reflection only.
 
-Its packages: pip install --requirement tests/python/requirements.txt
+Required packages: pip install --requirement tests/python/requirements.txt
 
 usage: client.py alone|together|degraded ADDRESS...
        client.py balanced SERVICE_CONFIG ADDRESS...
@@ -24,7 +24,7 @@ DEADLINE = 10
 
 
 class Cache:
-    """The cache at an address, a method per RPC: cache.Get(key="k")."""
+    """A client with a method for each RPC: cache.Get(key="k")."""
 
     def __init__(self, address, options=()):
         self.channel = grpc.insecure_channel(address, options)
@@ -40,12 +40,12 @@ class Cache:
         return lambda **fields: call(request(**fields), timeout=DEADLINE)
 
     def name(self, message, field):
-        """The name of an enum field's value."""
+        """Returns the name of an enum field's value."""
         return message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number[getattr(message, field)].name
 
 
 def error(call, **fields):
-    """The code of a call that has to fail, and its details by type."""
+    """Makes a call that must fail. Returns its code, and its details by type."""
     try:
         response = call(**fields)
     except grpc.RpcError as failed:
@@ -56,14 +56,14 @@ def error(call, **fields):
             assert packed.Unpack(detail)
             setattr(details, name, detail)
         return details
-    raise AssertionError(f"no error but {response}")
+    raise AssertionError(f"no error: {response}")
 
 
 def alone(cache):
     services = cache.reflection.get_services()
     assert {SERVICE, "grpc.health.v1.Health"} <= set(services), services
 
-    # A namespace of its own: what others have done at this replica does not count.
+    # A new namespace, whose counters do not include earlier calls.
     space = f"client-{uuid.uuid4().hex[:8]}"
     stored = cache.Set(namespace=space, key="greeting", value=b"\x00hello\xff", content_type="text/plain", ttl={"seconds": 60})
     assert cache.name(stored, "outcome") == "SET_OUTCOME_STORED"
@@ -131,7 +131,7 @@ def degraded(*caches):
 
 
 def balanced(service_config, *addresses):
-    """Calls all replicas in turn, and says so; goes on until its input ends. No call may fail."""
+    """Calls all replicas in turn, prints "balanced", and continues until its input ends. No call may fail."""
     target, authority = f"ipv4:{','.join(addresses)}", ("grpc.default_authority", "cache")
     cache = Cache(target, [("grpc.service_config", service_config), authority])
     answered, begun = set(), time.monotonic()

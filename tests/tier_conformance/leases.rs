@@ -11,11 +11,11 @@ use twintier::cache::tier::{
 };
 
 use super::harness::eventually;
-use super::{Bench, BootClock};
+use super::{BootClock, Fixture};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-impl Bench {
+impl Fixture {
     async fn acquire(&self, key: &Key, lease: u128, duration: Duration) -> Acquired {
         let claim = LeaseClaim { lease: LeaseId(lease), duration, seen: None };
         self.l2.acquire(key, claim, self.until()).await.unwrap()
@@ -39,158 +39,162 @@ impl Bench {
     }
 }
 
-async fn one_gets_the_lease_and_fills_it_once(bench: &Bench) {
-    let key = bench.key("one", "lease");
-    bench.grants(&key, 1).await;
-    let Acquired::Held(left) = bench.acquire(&key, 2, MINUTE).await else { panic!("granted twice") };
+async fn one_caller_gets_the_lease_and_fills_once(fixture: &Fixture) {
+    let key = fixture.key("one", "lease");
+    fixture.grants(&key, 1).await;
+    let Acquired::Held(left) = fixture.acquire(&key, 2, MINUTE).await else { panic!("granted twice") };
     assert!(left > MINUTE / 2 && left <= MINUTE, "{left:?}");
-    assert_eq!(bench.fill(&key, 2).await, Err(ConditionFailure::LeaseVoid));
-    assert_eq!(bench.fill(&key, 1).await, Ok(()));
-    assert_eq!(bench.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid), "a lease is for one Set");
-    assert_eq!(bench.acquire(&key, 3, MINUTE).await, Acquired::Present);
-    assert!(bench.read(&key).await.is_some());
+    assert_eq!(fixture.fill(&key, 2).await, Err(ConditionFailure::LeaseVoid));
+    assert_eq!(fixture.fill(&key, 1).await, Ok(()));
+    assert_eq!(fixture.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid), "a lease is for one Set");
+    assert_eq!(fixture.acquire(&key, 3, MINUTE).await, Acquired::Present);
+    assert!(fixture.read(&key).await.is_some());
 }
 
-async fn an_entry_is_made_anew_by_who_has_seen_it(bench: &Bench) {
-    let key = bench.key("one", "anew");
-    let first = bench.store(&key, "1").await;
+async fn a_refresh_lease_needs_the_current_version(fixture: &Fixture) {
+    let key = fixture.key("one", "anew");
+    let first = fixture.store(&key, "1").await;
     let claim = |lease, seen| LeaseClaim { lease: LeaseId(lease), duration: MINUTE, seen: Some(seen) };
-    assert_eq!(bench.l2.acquire(&key, claim(1, first), bench.until()).await, Ok(Acquired::Granted));
-    assert!(matches!(bench.l2.acquire(&key, claim(2, first), bench.until()).await, Ok(Acquired::Held(_))));
-    assert_eq!(bench.fill(&key, 1).await, Ok(()));
-    assert_eq!(bench.l2.acquire(&key, claim(3, first), bench.until()).await, Ok(Acquired::Present), "it is new");
+    assert_eq!(fixture.l2.acquire(&key, claim(1, first), fixture.until()).await, Ok(Acquired::Granted));
+    assert!(matches!(fixture.l2.acquire(&key, claim(2, first), fixture.until()).await, Ok(Acquired::Held(_))));
+    assert_eq!(fixture.fill(&key, 1).await, Ok(()));
+    assert_eq!(
+        fixture.l2.acquire(&key, claim(3, first), fixture.until()).await,
+        Ok(Acquired::Present),
+        "the version is new"
+    );
 }
 
-async fn whatever_changes_the_key_voids_its_lease(bench: &Bench) {
-    let key = bench.key("one", "void");
-    let partition = bench.partition(&key);
+async fn a_change_of_the_key_voids_its_lease(fixture: &Fixture) {
+    let key = fixture.key("one", "void");
+    let partition = fixture.partition(&key);
     let removals = [Removal { key: key.clone(), source_version: None }];
     for (n, what) in ["a set", "a removal", "a mark", "its namespace"].into_iter().enumerate() {
-        bench.remove(partition, std::slice::from_ref(&key)).await;
+        fixture.remove(partition, std::slice::from_ref(&key)).await;
         let lease = 10 + n as u128;
-        bench.grants(&key, lease).await;
+        fixture.grants(&key, lease).await;
         match what {
-            "a set" => _ = bench.store(&key, "x").await,
-            "a removal" => _ = bench.remove(partition, std::slice::from_ref(&key)).await,
-            "a mark" => _ = bench.l2.remove(partition, &removals, Mode::MarkStale, 0, bench.until()).await.unwrap(),
-            _ => _ = bench.invalidate(partition, key.namespace(), &[Selector::Namespace]).await,
+            "a set" => _ = fixture.store(&key, "x").await,
+            "a removal" => _ = fixture.remove(partition, std::slice::from_ref(&key)).await,
+            "a mark" => _ = fixture.l2.remove(partition, &removals, Mode::MarkStale, 0, fixture.until()).await.unwrap(),
+            _ => _ = fixture.invalidate(partition, key.namespace(), &[Selector::Namespace]).await,
         }
-        assert_eq!(bench.fill(&key, lease).await, Err(ConditionFailure::LeaseVoid), "{what}");
+        assert_eq!(fixture.fill(&key, lease).await, Err(ConditionFailure::LeaseVoid), "{what}");
         if what != "a set" {
-            bench.grants(&key, lease + 10).await;
-            assert_eq!(bench.fill(&key, lease + 10).await, Ok(()), "{what}");
+            fixture.grants(&key, lease + 10).await;
+            assert_eq!(fixture.fill(&key, lease + 10).await, Ok(()), "{what}");
         }
     }
 }
 
-async fn what_a_pattern_voided_stays_void_when_the_pattern_is_forgotten(bench: &Bench) {
-    let (key, spared) = (bench.key("patterns", "lease:k"), bench.key("patterns", "other"));
+async fn a_lease_voided_by_a_pattern_stays_void_after_its_reclaim(fixture: &Fixture) {
+    let (key, spared) = (fixture.key("patterns", "lease:k"), fixture.key("patterns", "other"));
     for mode in [Mode::Remove, Mode::MarkStale] {
-        bench.grants(&key, 1).await;
-        bench.grants(&spared, 2).await;
+        fixture.grants(&key, 1).await;
+        fixture.grants(&spared, 2).await;
         let selectors = [Selector::Pattern("lease:*".into())];
         for partition in 0..super::PARTITIONS {
-            let done = bench.l2.invalidate(partition, key.namespace(), &selectors, mode, 0, bench.until()).await;
+            let done = fixture.l2.invalidate(partition, key.namespace(), &selectors, mode, 0, fixture.until()).await;
             done.unwrap();
         }
-        eventually("no pattern is at work", async || {
-            let Some(redis) = &bench.redis else { return key.namespace().invalidation_log().patterns().is_empty() };
-            let counter = format!("conformance:{{{}}}:c", bench.partition(&key));
+        eventually("no pattern is active", async || {
+            let Some(redis) = &fixture.redis else { return key.namespace().invalidation_log().patterns().is_empty() };
+            let counter = format!("conformance:{{{}}}:c", fixture.partition(&key));
             let script = "redis.call('SELECT', 3) return redis.call('HSTRLEN', KEYS[1], 'n:patterns')";
             redis.cli(&["EVAL", script, "1", &counter]).await.number() <= 152
         })
         .await;
-        assert_eq!(bench.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid), "{mode:?}");
-        assert_eq!(bench.fill(&spared, 2).await, Ok(()), "{mode:?}");
-        bench.remove(bench.partition(&key), std::slice::from_ref(&key)).await;
-        bench.remove(bench.partition(&spared), std::slice::from_ref(&spared)).await;
+        assert_eq!(fixture.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid), "{mode:?}");
+        assert_eq!(fixture.fill(&spared, 2).await, Ok(()), "{mode:?}");
+        fixture.remove(fixture.partition(&key), std::slice::from_ref(&key)).await;
+        fixture.remove(fixture.partition(&spared), std::slice::from_ref(&spared)).await;
     }
 }
 
-async fn what_has_nothing_to_do_with_the_key_voids_no_lease(bench: &Bench) {
-    let (key, other) = (bench.key("one", "spared"), bench.key("two", "spared"));
-    bench.grants(&key, 1).await;
-    bench.grants(&other, 2).await;
+async fn an_unrelated_change_voids_no_lease(fixture: &Fixture) {
+    let (key, other) = (fixture.key("one", "spared"), fixture.key("two", "spared"));
+    fixture.grants(&key, 1).await;
+    fixture.grants(&other, 2).await;
     for partition in 0..super::PARTITIONS {
-        bench.invalidate(partition, other.namespace(), &[Selector::Namespace]).await;
+        fixture.invalidate(partition, other.namespace(), &[Selector::Namespace]).await;
     }
-    bench.store(&bench.key("one", "another"), "x").await;
-    assert_eq!(bench.fill(&key, 1).await, Ok(()));
-    assert_eq!(bench.fill(&other, 2).await, Err(ConditionFailure::LeaseVoid));
+    fixture.store(&fixture.key("one", "another"), "x").await;
+    assert_eq!(fixture.fill(&key, 1).await, Ok(()));
+    assert_eq!(fixture.fill(&other, 2).await, Err(ConditionFailure::LeaseVoid));
 }
 
-async fn a_lease_ends_by_time(bench: &Bench) {
-    let key = bench.key("one", "lapses");
-    assert_eq!(bench.acquire(&key, 1, Duration::from_millis(30)).await, Acquired::Granted);
-    eventually("it ends", async || bench.acquire(&key, 2, MINUTE).await == Acquired::Granted).await;
-    assert_eq!(bench.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid));
-    assert!(!bench.release(&key, 1, Duration::ZERO).await);
-    assert_eq!(bench.fill(&key, 2).await, Ok(()));
+async fn a_lease_expires(fixture: &Fixture) {
+    let key = fixture.key("one", "lapses");
+    assert_eq!(fixture.acquire(&key, 1, Duration::from_millis(30)).await, Acquired::Granted);
+    eventually("it ends", async || fixture.acquire(&key, 2, MINUTE).await == Acquired::Granted).await;
+    assert_eq!(fixture.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid));
+    assert!(!fixture.release(&key, 1, Duration::ZERO).await);
+    assert_eq!(fixture.fill(&key, 2).await, Ok(()));
 }
 
-async fn a_lease_given_back_is_free_at_once_or_after_a_pause(bench: &Bench) {
-    let key = bench.key("one", "released");
-    bench.grants(&key, 1).await;
-    assert!(!bench.release(&key, 2, Duration::ZERO).await, "that of another");
-    assert!(bench.release(&key, 1, Duration::ZERO).await);
-    assert!(!bench.release(&key, 1, Duration::ZERO).await, "once");
-    assert_eq!(bench.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid));
-    bench.grants(&key, 2).await;
-    assert!(bench.release(&key, 2, Duration::from_millis(40)).await);
-    let Acquired::Paused(left) = bench.acquire(&key, 3, MINUTE).await else { panic!("not paused") };
+async fn a_released_lease_is_free_at_once_or_after_a_pause(fixture: &Fixture) {
+    let key = fixture.key("one", "released");
+    fixture.grants(&key, 1).await;
+    assert!(!fixture.release(&key, 2, Duration::ZERO).await, "the lease of another caller");
+    assert!(fixture.release(&key, 1, Duration::ZERO).await);
+    assert!(!fixture.release(&key, 1, Duration::ZERO).await, "once");
+    assert_eq!(fixture.fill(&key, 1).await, Err(ConditionFailure::LeaseVoid));
+    fixture.grants(&key, 2).await;
+    assert!(fixture.release(&key, 2, Duration::from_millis(40)).await);
+    let Acquired::Paused(left) = fixture.acquire(&key, 3, MINUTE).await else { panic!("not paused") };
     assert!(left <= Duration::from_millis(40), "{left:?}");
-    assert_eq!(bench.fill(&key, 2).await, Err(ConditionFailure::LeaseVoid));
-    eventually("the pause ends", async || bench.acquire(&key, 4, MINUTE).await == Acquired::Granted).await;
-    // A pause keeps nobody from writing.
-    assert!(bench.release(&key, 4, MINUTE).await);
-    bench.store(&key, "x").await;
+    assert_eq!(fixture.fill(&key, 2).await, Err(ConditionFailure::LeaseVoid));
+    eventually("the pause ends", async || fixture.acquire(&key, 4, MINUTE).await == Acquired::Granted).await;
+    // A pause does not prevent writes.
+    assert!(fixture.release(&key, 4, MINUTE).await);
+    fixture.store(&key, "x").await;
 }
 
-async fn who_gives_back_tells_those_who_wait(bench: &Bench) {
-    let key = bench.key("one", "told");
+async fn a_release_notifies_waiters(fixture: &Fixture) {
+    let key = fixture.key("one", "told");
     for (pause, end) in [(Duration::ZERO, End::LookAgain), (Duration::from_millis(1), End::Failed)] {
-        eventually("it is free", async || bench.acquire(&key, 1, MINUTE).await == Acquired::Granted).await;
-        let rounds = bench.coherence.rounds(bench.partition(&key));
+        eventually("the lease is free", async || fixture.acquire(&key, 1, MINUTE).await == Acquired::Granted).await;
+        let rounds = fixture.coherence.rounds(fixture.partition(&key));
         let occasion = LeaseRequest { duration: MINUTE, seen: None, found: None, deadline: BootClock.now() };
         let (seat, begun) = rounds.join_or_start(&key, occasion);
         assert!(begun);
-        assert!(bench.release(&key, 1, pause).await);
-        eventually("it is heard", async || seat.round().has_ended() == Some(end)).await;
+        assert!(fixture.release(&key, 1, pause).await);
+        eventually("the message is applied", async || seat.round().has_ended() == Some(end)).await;
     }
 }
 
-async fn what_an_entry_cost_is_the_time_from_the_grant(bench: &Bench) {
-    let key = bench.key("one", "cost");
-    bench.grants(&key, 1).await;
+async fn the_cost_of_an_entry_is_the_time_since_the_grant(fixture: &Fixture) {
+    let key = fixture.key("one", "cost");
+    fixture.grants(&key, 1).await;
     let begun = BootClock.now();
     tokio::time::sleep(Duration::from_millis(20)).await;
     let least = BootClock.now().since(begun);
-    assert_eq!(bench.fill(&key, 1).await, Ok(()));
-    let cost = bench.read(&key).await.unwrap().cost;
+    assert_eq!(fixture.fill(&key, 1).await, Ok(()));
+    let cost = fixture.read(&key).await.unwrap().cost;
     assert!(cost >= least && cost < MINUTE, "{cost:?}");
-    bench.store(&key, "x").await;
-    assert_eq!(bench.read(&key).await.unwrap().cost, Duration::ZERO, "not known");
+    fixture.store(&key, "x").await;
+    assert_eq!(fixture.read(&key).await.unwrap().cost, Duration::ZERO, "not known");
 }
 
-async fn of_many_at_once_one_gets_it(bench: &Bench) {
-    let key = bench.key("one", "contended lease");
-    let asked = (1..=32).map(|lease| bench.acquire(&key, lease, MINUTE));
-    let asked = futures_util::future::join_all(asked).await;
-    assert_eq!(asked.iter().filter(|asked| **asked == Acquired::Granted).count(), 1);
-    let filled = (1..=32).map(|lease| bench.fill(&key, lease));
+async fn one_of_many_concurrent_callers_gets_the_lease(fixture: &Fixture) {
+    let key = fixture.key("one", "contended lease");
+    let results = (1..=32).map(|lease| fixture.acquire(&key, lease, MINUTE));
+    let results = futures_util::future::join_all(results).await;
+    assert_eq!(results.iter().filter(|results| **results == Acquired::Granted).count(), 1);
+    let filled = (1..=32).map(|lease| fixture.fill(&key, lease));
     let filled = futures_util::future::join_all(filled).await;
     assert_eq!(filled.iter().filter(|filled| filled.is_ok()).count(), 1);
 }
 
-pub async fn conform(bench: &Bench) {
-    one_gets_the_lease_and_fills_it_once(bench).await;
-    an_entry_is_made_anew_by_who_has_seen_it(bench).await;
-    whatever_changes_the_key_voids_its_lease(bench).await;
-    what_a_pattern_voided_stays_void_when_the_pattern_is_forgotten(bench).await;
-    what_has_nothing_to_do_with_the_key_voids_no_lease(bench).await;
-    a_lease_ends_by_time(bench).await;
-    a_lease_given_back_is_free_at_once_or_after_a_pause(bench).await;
-    who_gives_back_tells_those_who_wait(bench).await;
-    what_an_entry_cost_is_the_time_from_the_grant(bench).await;
-    of_many_at_once_one_gets_it(bench).await;
+pub async fn conform(fixture: &Fixture) {
+    one_caller_gets_the_lease_and_fills_once(fixture).await;
+    a_refresh_lease_needs_the_current_version(fixture).await;
+    a_change_of_the_key_voids_its_lease(fixture).await;
+    a_lease_voided_by_a_pattern_stays_void_after_its_reclaim(fixture).await;
+    an_unrelated_change_voids_no_lease(fixture).await;
+    a_lease_expires(fixture).await;
+    a_released_lease_is_free_at_once_or_after_a_pause(fixture).await;
+    a_release_notifies_waiters(fixture).await;
+    the_cost_of_an_entry_is_the_time_since_the_grant(fixture).await;
+    one_of_many_concurrent_callers_gets_the_lease(fixture).await;
 }

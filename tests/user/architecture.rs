@@ -10,7 +10,7 @@ fn page() -> DocPage {
     DocPage::read(Path::new("docs/architecture.md"))
 }
 
-/// The cells of each row of the table in a section, without backquotes.
+/// Cells of each row of the table in a section, without backquotes.
 fn rows(page: &DocPage, section: &str) -> Vec<Vec<String>> {
     let rows = page.section(section).lines().filter(|line| line.starts_with("| ")).skip(1);
     let cells = |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', "")).collect();
@@ -34,10 +34,10 @@ fn the_table_of_folders_names_exactly_the_folders_of_src() {
     let missing: Vec<_> = there.difference(&listed).collect();
     let gone: Vec<_> = listed.difference(&there).collect();
     assert!(missing.is_empty() && gone.is_empty(), "not in the table: {missing:?}\nnot in src: {gone:?}");
-    assert_eq!(named.len(), listed.len(), "a folder is named twice");
+    assert_eq!(named.len(), listed.len(), "a folder occurs twice");
 }
 
-/// True if the file defines a function of this name. `Type::name` stands for a method.
+/// True if the file defines a function of this name. `Type::name` means a method.
 fn defines(file: &str, function: &str) -> bool {
     let text = std::fs::read_to_string(Path::new(ROOT).join(file)).unwrap_or_default();
     let name = function.rsplit("::").next().unwrap();
@@ -46,7 +46,7 @@ fn defines(file: &str, function: &str) -> bool {
 }
 
 #[test]
-fn every_function_that_decides_something_is_where_the_page_says() {
+fn every_function_of_the_table_exists_in_its_file() {
     let rows = rows(&page(), "Where is it decided?");
     assert!(rows.len() >= 10, "{rows:?}");
     for row in &rows {
@@ -69,7 +69,7 @@ fn the_glossary_is_in_order_and_explains_each_word_once() {
 }
 
 #[test]
-fn every_path_in_the_picture_is_there() {
+fn every_path_in_the_diagram_exists() {
     let page = page();
     let (_, picture) = page.blocks.iter().find(|(language, _)| language == "mermaid").unwrap();
     let words = picture.iter().flat_map(|line| line.split(|c: char| !(c.is_alphanumeric() || "._/-".contains(c))));

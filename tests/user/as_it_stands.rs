@@ -1,51 +1,51 @@
 //! The README and docs/callers.md on their own ports, with `cargo run --release` and `make run`.
 //!
-//! `make test-readme` builds what they need first, which takes minutes, and runs these tests one
+//! `make test-readme` builds the requirements first, which takes minutes, and runs these tests one
 //! after the other.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Ran, Serving, needed, run};
-use crate::readme::{CALLERS, COMMANDS, FIRST_SCREEN, ROOT, TWO_REPLICAS, block, paste, says, without_cargo};
+use crate::process::{CommandResult, Serving, required_program, run};
+use crate::readme::{CALLERS, COMMANDS, FIRST_SCREEN, ROOT, TWO_REPLICAS, assert_output, block, paste, without_cargo};
 
-/// A server that a pasted line started, and all processes of that line.
-struct Pasted {
+/// A server that a pasted line started, with all processes of that line.
+struct PastedServer {
     service: Serving,
     group: u32,
 }
 
-impl Pasted {
-    fn start(line: &str) -> Pasted {
+impl PastedServer {
+    fn start(line: &str) -> PastedServer {
         let mut bash = Command::new("bash");
         bash.args(["-c", line]).current_dir(ROOT).process_group(0);
         without_cargo(&mut bash);
         let service = Serving::spawn(bash);
-        Pasted { group: service.id(), service }
+        PastedServer { group: service.id(), service }
     }
 
-    /// Ends it as Ctrl-C does.
+    /// Sends SIGINT to the server and returns its exit code.
     fn interrupt(mut self) -> Option<i32> {
         self.signal("INT");
-        self.service.ended().0
+        self.service.wait_for_exit().0
     }
 
-    fn signal(&self, name: &str) -> Ran {
+    fn signal(&self, name: &str) -> CommandResult {
         run(Command::new("kill").args(["-s", name, "--", &format!("-{}", self.group)]), b"")
     }
 }
 
-impl Drop for Pasted {
+impl Drop for PastedServer {
     fn drop(&mut self) {
         self.signal("KILL");
     }
 }
 
-/// Pastes a block as it stands, with what the tests bring at hand.
-fn pasted(script: &str) -> Ran {
-    let grpcurl = needed("grpcurl", "TEST_GRPCURL");
-    let python = needed("Python with grpcio", "TEST_PYTHON");
+/// Runs a pasted block unchanged, with the tools of the tests.
+fn run_pasted(script: &str) -> CommandResult {
+    let grpcurl = required_program("grpcurl", "TEST_GRPCURL");
+    let python = required_program("Python with grpcio", "TEST_PYTHON");
     let release = Path::new(ROOT).join("target/release");
     let tools = [grpcurl.parent().unwrap(), python.parent().unwrap(), &release];
     paste(script, &tools, "127.0.0.1:50051")
@@ -54,36 +54,36 @@ fn pasted(script: &str) -> Ran {
 #[test]
 #[ignore = "needs a build for release: `make test-readme` runs it"]
 fn every_block_of_the_readme_works() {
-    let served = Pasted::start(&block("README.md", "bash", "cargo run"));
-    served.service.logged("no Redis is configured");
+    let served = PastedServer::start(&block("README.md", "bash", "cargo run"));
+    served.service.wait_for_log("no Redis is configured");
     assert_eq!(served.service.address, "127.0.0.1:50051");
-    says(&pasted(&block("README.md", "sh", "grpcurl")).ended(0), &FIRST_SCREEN);
+    assert_output(&run_pasted(&block("README.md", "sh", "grpcurl")).assert_exit(0), &FIRST_SCREEN);
     let python = format!("python - <<'END'\n{}END\n", block(CALLERS, "python", "grpc"));
-    assert_eq!(pasted(&python).ended(0).text(), "b'hello'\n");
-    says(&pasted(&block(CALLERS, "sh", "pip install")).ended(0), &["alone: all as expected"]);
-    says(&pasted(&block(CALLERS, "sh", "twintier set user:1")).ended(0), &COMMANDS);
-    says(&pasted(&block("README.md", "sh", "redis-server")).ended(0), &TWO_REPLICAS);
+    assert_eq!(run_pasted(&python).assert_exit(0).text(), "b'hello'\n");
+    assert_output(&run_pasted(&block(CALLERS, "sh", "pip install")).assert_exit(0), &["alone: all as expected"]);
+    assert_output(&run_pasted(&block(CALLERS, "sh", "twintier set user:1")).assert_exit(0), &COMMANDS);
+    assert_output(&run_pasted(&block("README.md", "sh", "redis-server")).assert_exit(0), &TWO_REPLICAS);
     assert_eq!(served.interrupt(), Some(0));
 }
 
 #[test]
 #[ignore = "needs a build: `make test-readme` runs it"]
 fn make_run_serves() {
-    let served = Pasted::start("make run");
+    let served = PastedServer::start("make run");
     assert_eq!(served.service.address, "127.0.0.1:50051");
-    served.service.until_health("l1-only");
+    served.service.wait_for_health("l1-only");
     served.interrupt();
 }
 
 #[test]
 #[ignore = "needs a build for release: `make test-readme` runs it"]
-fn the_program_is_built_and_installed_as_the_page_says() {
+fn the_documented_build_and_installation_work() {
     let page = crate::doc_page::DocPage::read(Path::new("docs/install.md"));
     let (_, lines) = page.blocks.iter().find(|(_, lines)| lines[0].starts_with("cargo build")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let script = lines.join("\n").replace("/usr/local/bin", folder.path().to_str().unwrap());
-    pasted(&script).ended(0);
-    let version = run(Command::new(folder.path().join("twintier")).arg("--version"), b"").ended(0);
+    run_pasted(&script).assert_exit(0);
+    let version = run(Command::new(folder.path().join("twintier")).arg("--version"), b"").assert_exit(0);
     assert!(
         version.text().starts_with(concat!("twintier ", env!("CARGO_PKG_VERSION"), " (revision ")),
         "{}",

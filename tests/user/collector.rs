@@ -23,18 +23,18 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::authority::Authority;
-use crate::process::until;
+use crate::process::wait_until;
 
-/// The collector. Dropped, it is gone.
+/// The collector. Stops on drop.
 pub struct Collector {
-    kept: Arc<Kept>,
+    kept: Arc<Received>,
     address: SocketAddr,
     _runtime: Option<Runtime>,
 }
 
-/// What came.
+/// Everything received.
 #[derive(Default)]
-struct Kept {
+struct Received {
     spans: Mutex<Vec<Span>>,
     logs: Mutex<Vec<(String, LogRecord)>>,
     resources: Mutex<Vec<HashMap<String, String>>>,
@@ -44,12 +44,12 @@ struct Kept {
 // === impl Collector ===
 
 impl Collector {
-    /// Speaks gRPC, on a free port.
+    /// Starts a gRPC collector on a free port.
     pub fn grpc() -> Collector {
         Collector::grpc_on(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    /// Speaks gRPC by TLS to who shows a certificate of this authority.
+    /// Starts a gRPC collector with TLS that requires a client certificate of this authority.
     pub fn grpc_by_tls(authority: &Authority) -> Collector {
         let read = |file: String| std::fs::read(file).unwrap();
         let (certificate, key) = authority.certificate("localhost");
@@ -60,13 +60,13 @@ impl Collector {
         Collector::serve_grpc(server, TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    /// Speaks gRPC there.
+    /// Starts a gRPC collector on this listener.
     pub fn grpc_on(listener: TcpListener) -> Collector {
         Collector::serve_grpc(Server::builder(), listener)
     }
 
     fn serve_grpc(mut server: Server, listener: TcpListener) -> Collector {
-        let (kept, address) = (Arc::new(Kept::default()), listener.local_addr().unwrap());
+        let (kept, address) = (Arc::new(Received::default()), listener.local_addr().unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         listener.set_nonblocking(true).unwrap();
         let incoming = {
@@ -80,12 +80,12 @@ impl Collector {
         Collector { kept, address, _runtime: Some(runtime) }
     }
 
-    /// Speaks HTTP/1.1, on a free port.
+    /// Starts an HTTP/1.1 collector on a free port.
     pub fn http() -> Collector {
         Collector::serve_http(|kept, stream| kept.serve(stream))
     }
 
-    /// Speaks HTTP/1.1 by TLS with a certificate of this authority.
+    /// Starts an HTTPS collector with a certificate of this authority.
     pub fn https(authority: &Authority) -> Collector {
         let (certificate, key) = authority.certificate("localhost");
         let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
@@ -98,9 +98,9 @@ impl Collector {
         })
     }
 
-    fn serve_http(serve: impl Fn(&Kept, TcpStream) + Clone + Send + 'static) -> Collector {
+    fn serve_http(serve: impl Fn(&Received, TcpStream) + Clone + Send + 'static) -> Collector {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (kept, address) = (Arc::new(Kept::default()), listener.local_addr().unwrap());
+        let (kept, address) = (Arc::new(Received::default()), listener.local_addr().unwrap());
         let keeper = Arc::downgrade(&kept);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -112,27 +112,27 @@ impl Collector {
         Collector { kept, address, _runtime: None }
     }
 
-    /// Its port.
+    /// Port of the collector.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Where it is.
+    /// URL of the collector.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The spans so far.
+    /// Spans received so far.
     pub fn spans(&self) -> Vec<Span> {
         self.kept.spans.lock().unwrap().clone()
     }
 
-    /// The logs so far, each with what it was logged by.
+    /// Logs received so far, each with the name of its scope.
     pub fn logs(&self) -> Vec<(String, LogRecord)> {
         self.kept.logs.lock().unwrap().clone()
     }
 
-    /// Who sent, so far.
+    /// Attributes of the resources received so far.
     pub fn resources(&self) -> Vec<HashMap<String, String>> {
         self.kept.resources.lock().unwrap().clone()
     }
@@ -140,27 +140,27 @@ impl Collector {
     /// Waits for a span.
     pub fn span(&self, what: &str, is_it: impl Fn(&Span) -> bool) -> Span {
         let mut found = None;
-        until(what, || {
+        wait_until(what, || {
             found = self.spans().into_iter().find(&is_it);
             found.is_some()
         });
         found.unwrap()
     }
 
-    /// Whether these bytes are anywhere in what came.
-    pub fn has_seen(&self, bytes: &str) -> bool {
+    /// True if the received data contains these bytes.
+    pub fn has_received(&self, bytes: &str) -> bool {
         self.kept.bytes.lock().unwrap().windows(bytes.len()).any(|window| window == bytes.as_bytes())
     }
 
-    /// Whether anything came.
-    pub fn has_seen_anything(&self) -> bool {
+    /// True if any data was received.
+    pub fn has_received_data(&self) -> bool {
         !self.kept.bytes.lock().unwrap().is_empty()
     }
 }
 
-// === impl Kept ===
+// === impl Received ===
 
-impl Kept {
+impl Received {
     fn traces(&self, request: ExportTraceServiceRequest) {
         self.bytes.lock().unwrap().extend(request.encode_to_vec());
         for resource_spans in request.resource_spans {
@@ -187,7 +187,7 @@ impl Kept {
         self.resources.lock().unwrap().push(attributes.iter().filter_map(text).collect());
     }
 
-    /// One connection, request by request.
+    /// Serves one connection, request by request.
     fn serve(&self, stream: impl Read + Write) {
         let mut requests = BufReader::new(stream);
         loop {
@@ -221,7 +221,7 @@ impl Kept {
 }
 
 #[tonic::async_trait]
-impl TraceService for Kept {
+impl TraceService for Received {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
@@ -232,7 +232,7 @@ impl TraceService for Kept {
 }
 
 #[tonic::async_trait]
-impl LogsService for Kept {
+impl LogsService for Received {
     async fn export(
         &self,
         request: Request<ExportLogsServiceRequest>,
@@ -242,7 +242,7 @@ impl LogsService for Kept {
     }
 }
 
-/// An attribute of a span; empty where there is none.
+/// An attribute of a span. Empty if it has none of this name.
 pub fn attribute(span: &Span, name: &str) -> String {
     let found = span.attributes.iter().find(|attribute| attribute.key == name);
     found.and_then(|attribute| attribute.value.as_ref()).map(shown).unwrap_or_default()
@@ -257,7 +257,7 @@ fn shown(value: &AnyValue) -> String {
     }
 }
 
-/// Ids as they are written.
+/// An id in its written form.
 pub fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

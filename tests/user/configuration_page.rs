@@ -26,7 +26,7 @@ error, as is a value outside its range; all errors are reported at once. `twinti
 ";
 
 #[test]
-fn the_page_says_what_the_program_knows() {
+fn the_page_matches_the_settings_of_the_program() {
     let page = page();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(PAGE, &page).unwrap();

@@ -67,8 +67,8 @@ impl DocPage {
             prose.push('\n');
         }
         let span = |span: &str| span.split_whitespace().collect::<Vec<_>>().join(" ");
-        // A paragraph, or a row, at a time: a backquote that stands alone must not turn the rest
-        // around.
+        // Parses one paragraph or row at a time, so that an unpaired backquote affects only that
+        // part.
         let paragraphs = prose
             .split("\n\n")
             .flat_map(|part| if part.starts_with('|') { part.lines().collect() } else { vec![part] });
@@ -78,7 +78,7 @@ impl DocPage {
         DocPage { path: path.to_owned(), spans, blocks, links, headings, text }
     }
 
-    /// Spans, and the lines of blocks.
+    /// Text of all spans, and all lines of blocks.
     pub fn code(&self) -> impl Iterator<Item = &str> {
         self.spans.iter().chain(self.blocks.iter().flat_map(|(_, lines)| lines)).map(String::as_str)
     }
@@ -88,7 +88,7 @@ impl DocPage {
         self.headings.iter().any(|heading| slug(heading) == anchor)
     }
 
-    /// From the heading to the next.
+    /// Text from this heading to the next.
     pub fn section(&self, heading: &str) -> &str {
         let begin = format!("\n## {heading}\n");
         let (_, rest) = self.text.split_once(&begin).unwrap_or_else(|| panic!("{:?} has no {heading}", self.path));
@@ -96,13 +96,13 @@ impl DocPage {
     }
 }
 
-/// The anchor that GitHub gives to a heading.
+/// Anchor that GitHub derives from a heading.
 fn slug(heading: &str) -> String {
     let kept = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
     kept.replace(' ', "-")
 }
 
-/// The words of a text that start with `begin` and continue with letters of `rest`.
+/// Words of a text that start with `begin` and continue with letters of `rest`.
 pub fn words<'a>(text: &'a str, begin: &'a str, rest: impl Fn(char) -> bool + 'a) -> impl Iterator<Item = &'a str> {
     text.match_indices(begin).filter_map(move |(at, _)| {
         let before = text[..at].chars().next_back();

@@ -12,8 +12,8 @@ use crate::readme::ROOT;
 
 /// Asserts that no unknown name was found.
 #[track_caller]
-fn none(unknown: &[String]) {
-    assert!(unknown.is_empty(), "named but not there:\n{}", unknown.join("\n"));
+fn assert_none(unknown: &[String]) {
+    assert!(unknown.is_empty(), "these names do not exist:\n{}", unknown.join("\n"));
 }
 
 /// Names `found` in each page that do not exist.
@@ -31,7 +31,7 @@ fn unknown<'a>(
 
 /// Prefixes of dotted names that are not settings: packages and fields of the contract, attributes
 /// of OpenTelemetry.
-const OTHERS: [&str; 15] = [
+const NOT_SETTINGS: [&str; 15] = [
     "twintier.",
     "grpc.",
     "google.",
@@ -58,7 +58,7 @@ fn setting(span: &str) -> Option<String> {
     let is_path = path.starts_with(|c: char| c.is_ascii_lowercase())
         && path.chars().all(|c| c.is_ascii_alphanumeric() || "._<>*".contains(c));
     let is_file = [".rs", ".md", ".lua", ".proto", ".yaml", ".toml", ".json"].iter().any(|end| path.ends_with(end));
-    if !is_path || is_file || OTHERS.iter().any(|other| path.starts_with(other)) {
+    if !is_path || is_file || NOT_SETTINGS.iter().any(|other| path.starts_with(other)) {
         return None;
     }
     match rest.split_once('.').filter(|_| section == "namespaces") {
@@ -75,7 +75,7 @@ fn is_value_of_the_chart(path: &str) -> bool {
 }
 
 #[test]
-fn every_setting_that_a_page_names_is_one() {
+fn every_setting_named_in_a_page_exists() {
     let known = config::reference();
     let exists = |span: &str| {
         setting(span).is_none_or(|path| match path.strip_suffix('*') {
@@ -83,7 +83,7 @@ fn every_setting_that_a_page_names_is_one() {
             None => known.iter().any(|setting| setting.path == path) || is_value_of_the_chart(&path),
         })
     };
-    none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
+    assert_none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert_eq!(setting("redis.failover = cold").as_deref(), Some("redis.failover"));
     assert_eq!(setting("namespaces.users.max_ttl").as_deref(), Some("namespaces.<name>.max_ttl"));
     assert!(!exists("l1.sizes") && !exists("networkPolicy.scraper") && exists("networkPolicy.scrapers.any"));
@@ -91,7 +91,7 @@ fn every_setting_that_a_page_names_is_one() {
 }
 
 #[test]
-fn every_variable_that_a_page_names_is_read() {
+fn every_variable_named_in_a_page_is_read() {
     let settings = config::reference();
     let of_settings = settings.iter().flat_map(|setting| &setting.variables).map(String::as_str);
     let known: BTreeSet<_> = of_settings.chain(VARIABLES).chain(["TWINTIER_CONFIG"]).collect();
@@ -100,7 +100,7 @@ fn every_variable_that_a_page_names_is_read() {
         let page: &DocPage = page;
         words(&page.text, "TWINTIER_", of_variable).collect()
     };
-    none(&unknown(&doc_pages(), found, |name| known.contains(name)));
+    assert_none(&unknown(&doc_pages(), found, |name| known.contains(name)));
 }
 
 // === commands ===
@@ -120,7 +120,7 @@ fn invocations(line: &str) -> Vec<Vec<&str>> {
             found.push(Vec::new());
             continue;
         } else if inside {
-            // The words of a value in quotes are none of the program's.
+            // Quoted words are no arguments of the program.
             let argument = !quoted;
             quoted ^= word.matches('\'').count() % 2 == 1;
             let last = word.ends_with(';') || word.ends_with(')');
@@ -134,7 +134,7 @@ fn invocations(line: &str) -> Vec<Vec<&str>> {
 }
 
 /// The first part of a command line that does not exist.
-fn wrong(words: &[&str]) -> Option<String> {
+fn first_unknown_part(words: &[&str]) -> Option<String> {
     let root = Cli::command();
     let mut command = &root;
     let mut words = words.iter().peekable();
@@ -157,7 +157,7 @@ fn wrong(words: &[&str]) -> Option<String> {
 }
 
 #[test]
-fn every_command_line_that_a_page_shows_is_one_of_the_program() {
+fn every_command_line_in_a_page_is_valid() {
     let mut found = 0;
     let mut all = Vec::new();
     for page in doc_pages() {
@@ -166,35 +166,35 @@ fn every_command_line_that_a_page_shows_is_one_of_the_program() {
         for line in lines.chain(page.spans.iter().filter(|span| span.starts_with("twintier "))) {
             for words in invocations(line) {
                 found += 1;
-                all.extend(wrong(&words).map(|why| format!("{}: {line}: {why}", page.path.display())));
+                all.extend(first_unknown_part(&words).map(|why| format!("{}: {line}: {why}", page.path.display())));
             }
         }
     }
-    none(&all);
+    assert_none(&all);
     assert!(found > 100, "{found} command lines");
     for (line, why) in [
         ("twintier frobnicate", "twintier has no command frobnicate"),
         ("echo x | twintier set key --stdout > file", "set has no --stdout"),
         ("a=$(twintier policy lst -n x)", "policy has no command lst"),
     ] {
-        assert_eq!(invocations(line).iter().find_map(|words| wrong(words)).as_deref(), Some(why));
+        assert_eq!(invocations(line).iter().find_map(|words| first_unknown_part(words)).as_deref(), Some(why));
     }
     assert_eq!(invocations("twintier set a '--x --y' --ttl 5m || true"), [["set", "a", "'--x", "--ttl", "5m"]]);
 }
 
 #[test]
-fn every_chore_that_a_page_names_is_in_the_makefile() {
+fn every_make_target_named_in_a_page_exists() {
     let makefile = std::fs::read_to_string(Path::new(ROOT).join("Makefile")).unwrap();
     let target = |span: &str| span.strip_prefix("make ").map(|rest| rest.split(' ').next().unwrap().to_owned());
     let exists = |span: &str| target(span).is_none_or(|target| makefile.contains(&format!("\n{target}:")));
-    none(&unknown(&doc_pages(), |page| page.code().collect(), exists));
+    assert_none(&unknown(&doc_pages(), |page| page.code().collect(), exists));
     assert!(exists("make test") && !exists("make tests"));
 }
 
 // === paths ===
 
 #[test]
-fn every_path_of_the_repository_that_a_page_names_is_there() {
+fn every_repository_path_named_in_a_page_exists() {
     let files = tree();
     let roots = ["src/", "docs/", "tests/", "benches/", "helm/", "proto/", "compose/", ".ci/", "clients/"];
     let ends = [".rs", ".lua", ".md", ".proto"];
@@ -205,12 +205,12 @@ fn every_path_of_the_repository_that_a_page_names_is_there() {
     let exists = |span: &str| {
         !is_path(span) || files.iter().any(|file| file.ends_with(span)) || Path::new(ROOT).join(span).exists()
     };
-    none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
+    assert_none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert!(exists("lua/acquire.lua") && exists("src/cache") && !exists("src/cash") && !exists("cquire.lua"));
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let exists = |page: &DocPage, link: &str| {
         let (file, section) = link.split_once('#').unwrap_or((link, ""));
         let folder = page.path.parent().unwrap();
@@ -224,7 +224,7 @@ fn every_link_leads_somewhere() {
         let lost = inside.filter(|link| !exists(&page, link));
         dead.extend(lost.map(|link| format!("{}: {link}", page.path.display())));
     }
-    none(&dead);
+    assert_none(&dead);
     let page = DocPage::read(Path::new("docs/redis.md"));
     assert!(
         exists(&page, "../README.md#what-it-promises")
@@ -246,18 +246,18 @@ fn sources(folders: &[&str], ends: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn every_path_of_http_that_a_page_names_is_served() {
+fn every_http_path_named_in_a_page_is_served() {
     let code = sources(&["src"], &["rs"]);
     let is_path = |span: &str| {
         span.strip_prefix('/').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase()))
     };
     let exists = |span: &str| !is_path(span) || code.iter().any(|text| text.contains(&format!("\"{span}\"")));
-    none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
+    assert_none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert!(!exists("/nowhere") && exists("/"));
 }
 
 /// OTEL_* variables that only the SDK reads, or whose names are composed here.
-const READ_ELSEWHERE: [&str; 5] = [
+const READ_BY_SDK: [&str; 5] = [
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_CERTIFICATE",
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
@@ -266,14 +266,14 @@ const READ_ELSEWHERE: [&str; 5] = [
 ];
 
 #[test]
-fn every_word_of_the_contract_that_a_page_names_is_in_it() {
+fn every_contract_name_in_a_page_exists() {
     let known = sources(&["src", "proto"], &["rs", "proto"]);
     let of_word = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let is_word =
         |span: &str| span.contains('_') && !span.starts_with('_') && !span.ends_with('_') && span.chars().all(of_word);
-    let read = |span: &str| READ_ELSEWHERE.contains(&span) || known.iter().any(|text| text.contains(span));
+    let read = |span: &str| READ_BY_SDK.contains(&span) || known.iter().any(|text| text.contains(span));
     let exists = |span: &str| !is_word(span) || read(span);
-    none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
+    assert_none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert!(exists("REPLICA_HALTED") && !exists("REPLICA_HALTS"));
 }
 
@@ -287,7 +287,7 @@ fn metrics() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_metric_that_a_page_names_is_served() {
+fn every_metric_named_in_a_page_is_served() {
     let known = metrics();
     let served = |name: &str| {
         let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| name.strip_suffix(part));
@@ -299,12 +299,12 @@ fn every_metric_that_a_page_names_is_served() {
         page.code().flat_map(|code| begins.iter().flat_map(|begin| words(code, begin, of_metric))).collect()
     };
     let pages: &'static [DocPage] = doc_pages().leak();
-    none(&unknown(pages, found, served));
+    assert_none(&unknown(pages, found, served));
     assert!(served("twintier_gets_total") && !served("twintier_gets"));
 }
 
 #[test]
-fn the_page_on_capacity_weighs_entries_as_memory_does() {
+fn the_capacity_page_matches_the_weight_of_entries() {
     let page = DocPage::read(Path::new("docs/capacity.md"));
     assert!(page.text.contains(&format!("key + value + content type + {}", twintier::backend::memory::OVERHEAD)));
 }
@@ -312,7 +312,7 @@ fn the_page_on_capacity_weighs_entries_as_memory_does() {
 // === log lines ===
 
 /// The messages that the program logs as warnings and errors.
-fn alarms() -> BTreeSet<String> {
+fn warnings_and_errors() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for text in sources(&["src"], &["rs"]) {
         let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
@@ -334,12 +334,9 @@ fn every_warning_and_error_of_the_log_is_explained() {
     let section = page.section("Warnings and errors in the log");
     let explained: BTreeSet<_> =
         section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect();
-    let logged = alarms();
+    let logged = warnings_and_errors();
     let list = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join("\n");
     let missing = list(logged.difference(&explained).collect());
     let gone = list(explained.difference(&logged).collect());
-    assert!(
-        missing.is_empty() && gone.is_empty(),
-        "not in docs/operations.md:\n{missing}\nnot logged any more:\n{gone}"
-    );
+    assert!(missing.is_empty() && gone.is_empty(), "not in docs/operations.md:\n{missing}\nno longer logged:\n{gone}");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::process::{Redis, Serving, until};
+use crate::process::{Redis, Serving, wait_until};
 
 const GARBAGE: &str = "bus: a message could not be read; memory is suspect until the next echo";
 
@@ -26,8 +26,8 @@ fn garbage_on_the_bus_causes_one_line_per_second_and_a_count() {
         .map(|line| line["left_out"].as_u64().expect("a number"))
         .collect::<Vec<_>>()
     };
-    until("every message is a line, or counted", || own() as u64 + counts().iter().sum::<u64>() == MESSAGES);
-    // One in each second of which there is a count, and one more after the last.
+    wait_until("every message is logged or counted", || own() as u64 + counts().iter().sum::<u64>() == MESSAGES);
+    // One line in each second that has a count, and one more after the last.
     assert!(own() <= 2 * counts().len() + 1, "{} lines, counts {:?}", own(), counts());
     assert!(own() < 100, "{} lines", own());
 }
@@ -38,13 +38,13 @@ fn an_outage_of_redis_causes_one_warning() {
     let service = Serving::with_redis(&redis, &[]);
     let before = service.log().len();
     redis.signal("KILL");
-    service.logged("redis: commands still do not work");
+    service.wait_for_log("redis: commands still do not work");
     let warnings: Vec<_> = lines(&service).into_iter().skip(before).filter(|line| line["level"] == "WARN").collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(warnings[0]["message"], "redis: commands do not work; answering from memory, refusing writes");
 }
 
-/// Lines of the log that begin so, at this level.
+/// Lines of the log at this level that start with `beginning`.
 fn warnings(service: &Serving, beginning: &str) -> Vec<Value> {
     let begins = |line: &Value| line["message"].as_str().is_some_and(|text| text.starts_with(beginning));
     lines(service).into_iter().filter(|line| line["level"] == "WARN" && begins(line)).collect()
@@ -54,13 +54,13 @@ fn warnings(service: &Serving, beginning: &str) -> Vec<Value> {
 fn another_deployment_on_the_channels_causes_one_detailed_warning() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &[]);
-    // A change of a key, of an epoch that ended long ago.
+    // A message about a key, in an epoch that ended long ago.
     let script =
         "local change = struct.pack('>BBI2I8I8I8I8I8', 1, 1, 3, 4711, 0, 1000, 1, 0) .. '\\1\\7default\\0\\1x\\0\\0'
         for n = 1, tonumber(ARGV[1]) do redis.call('PUBLISH', KEYS[1], change) end";
     redis.cli(&["EVAL", script, "1", "twintier:{3}:b", "500"]);
-    until("every message is counted", || {
-        service.client(&["stats", "-o", "json"]).ended(0).json()["redis"]["foreign_messages"] == 500
+    wait_until("every message is counted", || {
+        service.client(&["stats", "-o", "json"]).assert_exit(0).json()["redis"]["foreign_messages"] == 500
     });
     let warnings = warnings(&service, "bus: another deployment");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -74,13 +74,13 @@ fn a_missing_right_to_memory_usage_causes_one_warning() {
     let redis = Redis::start();
     redis.cli(&["ACL", "SETUSER", "default", "-memory|usage"]);
     let service = Serving::with_redis(&redis, &["--set", "redis.namespace_sampling=1s"]);
-    service.client(&["set", "k", "v"]).ended(0);
+    service.client(&["set", "k", "v"]).assert_exit(0);
     let scans = || {
         let stats = redis.cli(&["INFO", "commandstats"]);
         let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_scan:calls=")).map(str::to_owned);
         line.map_or(0, |line| line.split(',').next().unwrap().parse::<u64>().unwrap())
     };
-    until("it was sampled again", || scans() >= 3);
+    wait_until("the namespace was sampled again", || scans() >= 3);
     let warnings = warnings(&service, "redis: MEMORY USAGE is refused");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let why = warnings[0]["why"].as_str().unwrap();

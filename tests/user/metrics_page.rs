@@ -11,7 +11,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 const HEAD: &str = include_str!("metrics_page.md");
 
 #[test]
-fn the_page_says_what_the_program_counts() {
+fn the_page_matches_the_metrics_of_the_program() {
     let page = page();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(PAGE, &page).unwrap();
@@ -20,7 +20,7 @@ fn the_page_says_what_the_program_counts() {
     assert!(written == page, "docs/metrics.md is out of date: UPDATE=1 cargo test --test user metrics_page");
 }
 
-/// Every metric of an example is in the tables.
+/// The tables contain every metric of an example.
 #[test]
 fn the_examples_use_existing_metrics() {
     let known: Vec<_> = reference().into_iter().map(|metric| metric.name).collect();

@@ -4,9 +4,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use crate::process::{Serving, free_port, twintier, until};
+use crate::process::{Serving, free_port, twintier, wait_until};
 
-/// Starts the program with these variables in its environment.
+/// Starts the program with these environment variables.
 fn serve(variables: &[(&str, &str)]) -> Serving {
     let mut command = twintier(&["--listen", "127.0.0.1:0"]);
     command.envs(variables.iter().copied());
@@ -38,17 +38,17 @@ fn an_unreachable_collector_is_logged_once_and_again_when_it_recovers() {
     let endpoint = format!("http://127.0.0.1:{port}");
     let mut service =
         serve(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &endpoint), ("OTEL_METRIC_EXPORT_INTERVAL", "50")]);
-    service.logged("telemetry cannot be sent");
-    // As long as it is away nothing is said again: a Set and a Get take longer than some attempts.
-    service.client(&["set", "k", "v"]).ended(0);
-    service.client(&["get", "k"]).ended(0);
+    service.wait_for_log("telemetry cannot be sent");
+    // The program logs the failure once: a Set and a Get take longer than several attempts.
+    service.client(&["set", "k", "v"]).assert_exit(0);
+    service.client(&["get", "k"]).assert_exit(0);
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     thread::spawn(move || listener.incoming().flatten().for_each(|stream| _ = thread::spawn(|| answer(stream))));
-    service.logged("telemetry is sent again");
-    let said = service.log().iter().filter(|line| line.contains("telemetry cannot be sent")).count();
-    assert_eq!(said, 1, "{:?}", service.log());
+    service.wait_for_log("telemetry is sent again");
+    let logged = service.log().iter().filter(|line| line.contains("telemetry cannot be sent")).count();
+    assert_eq!(logged, 1, "{:?}", service.log());
     service.signal("INT");
-    assert_eq!(service.ended().0, Some(0));
+    assert_eq!(service.wait_for_exit().0, Some(0));
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn invalid_variables_are_logged_with_their_fallback() {
         ("OTEL_SDK_DISABLED", "perhaps"),
         ("OTEL_METRICS_EXPORTER", "otlp,statsd"),
     ]);
-    let said =
+    let logged =
         |variable: &str| service.log().iter().any(|line| line.contains(variable) && line.contains("cannot be used"));
-    until("each is named", || {
-        ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "OTEL_METRICS_EXPORTER"].into_iter().all(said)
+    wait_until("each variable is named", || {
+        ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "OTEL_METRICS_EXPORTER"].into_iter().all(logged)
     });
-    assert!(service.logged("OTEL_EXPORTER_OTLP_ENDPOINT").contains("has no scheme"));
+    assert!(service.wait_for_log("OTEL_EXPORTER_OTLP_ENDPOINT").contains("has no scheme"));
 }

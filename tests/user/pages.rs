@@ -1,25 +1,25 @@
 //! Runs the blocks of the topic pages in docs/, without and with Redis.
 //!
 //! The ```sh blocks of a page run in order, in one shell, against a service whose configuration is
-//! the page's ```yaml block. The lines of a ```text block after them occur in their output, in that
-//! order; `…` stands for anything.
+//! the page's ```yaml block. Their output contains the lines of the following ```text block, in
+//! that order; `…` matches anything.
 
 use std::path::Path;
 
 use crate::doc_page::DocPage;
-use crate::process::{Redis, Serving, needed};
+use crate::process::{Redis, Serving, required_program};
 use crate::readme::{ROOT, paste};
 
 /// Pages whose blocks other tests run: blocks of callers.md and tokens.md need this directory or
-/// start servers of their own.
-const APART: [&str; 5] = ["callers.md", "configuration.md", "consistency.md", "redis.md", "tokens.md"];
+/// start their own servers.
+const RUN_ELSEWHERE: [&str; 5] = ["callers.md", "configuration.md", "consistency.md", "redis.md", "tokens.md"];
 
-/// A page cut into its blocks.
+/// A page, split into its blocks.
 #[derive(Default)]
 struct Page {
     name: String,
     configuration: String,
-    /// Each script, and what it prints.
+    /// Each script and its expected output.
     steps: Vec<(String, Vec<String>)>,
 }
 
@@ -42,7 +42,7 @@ impl Page {
     }
 
     fn run(&self, service: &Serving) {
-        let grpcurl = needed("grpcurl", "TEST_GRPCURL");
+        let grpcurl = required_program("grpcurl", "TEST_GRPCURL");
         let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
         let steps = self.steps.iter().map(|(script, _)| format!("{script}\necho '{MARK}'\n"));
         let script = format!("set -e\ncd \"$(mktemp -d)\"\ntrap 'rm -r \"$PWD\"' EXIT\n{}", steps.collect::<String>());
@@ -70,7 +70,7 @@ fn pages() -> Vec<Page> {
     let mut paths: Vec<_> =
         std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    let apart = |path: &&std::path::PathBuf| APART.iter().any(|name| path.ends_with(name));
+    let apart = |path: &&std::path::PathBuf| RUN_ELSEWHERE.iter().any(|name| path.ends_with(name));
     let is_page = |path: &&std::path::PathBuf| path.extension().is_some_and(|extension| extension == "md");
     let pages = paths.iter().filter(|path| is_page(path) && !apart(path)).map(|path| Page::read(path));
     pages.filter(|page| !page.steps.is_empty()).collect()
@@ -83,7 +83,7 @@ fn configured(page: &Page, directory: &Path) -> String {
 }
 
 #[test]
-fn the_pages_work_on_one_replica_alone() {
+fn the_pages_work_without_redis() {
     for page in pages() {
         let directory = tempfile::tempdir().unwrap();
         let file = configured(&page, directory.path());

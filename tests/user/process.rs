@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Longest wait for anything that has to happen.
+/// Longest wait for an expected event.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Settings for a machine that is busy with other tests: what a test of something else must not
-/// fail for.
-pub const UNHURRIED: [(&str, &str); 5] = [
+/// Settings for a loaded machine, for tests that are not about timeouts.
+pub const LONG_TIMEOUTS: [(&str, &str); 5] = [
     ("redis.connect_timeout", "10s"),
     ("redis.read_timeout", "10s"),
     ("redis.write_timeout", "10s"),
@@ -27,13 +26,13 @@ pub const UNHURRIED: [(&str, &str); 5] = [
 
 /// Exit code and output of a command.
 #[derive(Debug)]
-pub struct Ran {
+pub struct CommandResult {
     pub code: Option<i32>,
     pub out: Vec<u8>,
     pub err: String,
 }
 
-/// The program, with an empty environment.
+/// A command that runs the program with an empty environment.
 pub fn twintier(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twintier"));
     command.env_clear().args(args);
@@ -41,18 +40,18 @@ pub fn twintier(args: &[&str]) -> Command {
 }
 
 /// Runs a command to its end.
-pub fn run(command: &mut Command, input: &[u8]) -> Ran {
+pub fn run(command: &mut Command, input: &[u8]) -> CommandResult {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
     // A command that does not read its input closes the pipe.
     let writer = thread::spawn(move || stdin.write_all(&input).ok());
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
-    Ran { code: output.status.code(), out: output.stdout, err: String::from_utf8(output.stderr).unwrap() }
+    CommandResult { code: output.status.code(), out: output.stdout, err: String::from_utf8(output.stderr).unwrap() }
 }
 
-/// Looks again and again until `happened`.
-pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
+/// Polls until `happened` returns true.
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !happened() {
         assert!(begun.elapsed() < WAIT_TIMEOUT, "not within {WAIT_TIMEOUT:?}: {what}");
@@ -60,18 +59,17 @@ pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// A port that was free a moment ago, below those that the system gives to outgoing connections:
-/// another test does not take it in between.
+/// A port that is free now, below the ephemeral range. No other test gets it soon after.
 pub fn free_port() -> u16 {
     let mut ports = std::iter::repeat_with(|| rand::random_range(18_000..32_000));
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
-/// A program of this machine that the tests need and do not bring.
-pub fn needed(program: &str, variable: &str) -> PathBuf {
+/// Path of a program that the tests need and that must be installed.
+pub fn required_program(program: &str, variable: &str) -> PathBuf {
     match std::env::var_os(variable) {
         Some(path) => path.into(),
-        None => panic!("{variable} is not set: run `make test`, which brings {program} and says where it is"),
+        None => panic!("{variable} is not set: run `make test`, which installs {program} and sets it"),
     }
 }
 
@@ -80,9 +78,9 @@ fn send(signal: &str, process: u32) {
     assert!(sent.success());
 }
 
-// === Ran ===
+// === CommandResult ===
 
-impl Ran {
+impl CommandResult {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.out).unwrap()
     }
@@ -91,9 +89,9 @@ impl Ran {
         serde_json::from_slice(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// This, if it ended with `code`.
+    /// Asserts that the command exited with `code`.
     #[track_caller]
-    pub fn ended(self, code: i32) -> Ran {
+    pub fn assert_exit(self, code: i32) -> CommandResult {
         assert_eq!(self.code, Some(code), "{} {}", String::from_utf8_lossy(&self.out), self.err);
         self
     }
@@ -108,7 +106,7 @@ pub struct Serving {
     pub address: String,
 }
 
-/// The lines of a log so far, and whether it has ended.
+/// Lines of a log so far, and true if it has ended.
 #[derive(Default)]
 struct Log {
     lines: Mutex<(Vec<String>, bool)>,
@@ -121,26 +119,26 @@ impl Serving {
         Serving::spawn(twintier(&[&["--listen", "127.0.0.1:0"], args].concat()))
     }
 
-    /// Starts the service on a free port with a Redis, without hurry but for `args`, and waits
-    /// until Redis is healthy.
+    /// Starts the service on a free port with a Redis and long timeouts, and waits until Redis is
+    /// healthy. `args` override the timeouts.
     pub fn with_redis(redis: &Redis, args: &[&str]) -> Serving {
-        let unhurried = UNHURRIED.map(|(path, value)| format!("{path}={value}"));
+        let unhurried = LONG_TIMEOUTS.map(|(path, value)| format!("{path}={value}"));
         let unhurried = unhurried.iter().flat_map(|setting| ["--set", setting]);
         let url = redis.url();
         let args: Vec<_> = unhurried.chain(["--redis-url", &url]).chain(args.iter().copied()).collect();
         let service = Serving::start(&args);
-        service.until_health("redis");
+        service.wait_for_health("redis");
         service
     }
 
-    /// Starts the service by a command of one's own, and waits until it is ready.
+    /// Starts the service by any command, and waits until it is ready.
     pub fn spawn(command: Command) -> Serving {
         let serving = Serving::listening(command);
-        serving.until_health("readiness");
+        serving.wait_for_health("readiness");
         serving
     }
 
-    /// The same, but waits only until it listens.
+    /// Starts the service by any command, and waits until it listens.
     pub fn listening(mut command: Command) -> Serving {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
@@ -150,50 +148,50 @@ impl Serving {
             writer.end();
         });
         let mut serving = Serving { child, log, address: String::new() };
-        let line = serving.logged("twintier serves");
+        let line = serving.wait_for_log("twintier serves");
         let port: String = line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
         serving.address = format!("127.0.0.1:{port}");
         serving
     }
 
-    /// Waits for a line of the log.
-    pub fn logged(&self, text: &str) -> String {
+    /// Waits for a line of the log, and returns it.
+    pub fn wait_for_log(&self, text: &str) -> String {
         let found = self.log.wait(|lines, _| lines.iter().find(|line| line.contains(text)).cloned());
         found.unwrap_or_else(|| panic!("not in the log: {text}\n{}", self.log.lines().join("\n")))
     }
 
-    /// The log so far.
+    /// Lines of the log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lines()
     }
 
-    /// Waits until a service of grpc.health.v1 serves.
-    pub fn until_health(&self, service: &str) {
-        until(&format!("health of {service:?}"), || self.client(&["health", service]).code == Some(0));
+    /// Waits until this service of grpc.health.v1 is SERVING.
+    pub fn wait_for_health(&self, service: &str) {
+        wait_until(&format!("health of {service:?}"), || self.client(&["health", service]).code == Some(0));
     }
 
     /// Runs a client command against this service.
-    pub fn client(&self, args: &[&str]) -> Ran {
+    pub fn client(&self, args: &[&str]) -> CommandResult {
         self.client_with(args, b"")
     }
 
-    /// Runs a client command with something to read.
-    pub fn client_with(&self, args: &[&str], input: &[u8]) -> Ran {
+    /// Runs a client command with this input.
+    pub fn client_with(&self, args: &[&str], input: &[u8]) -> CommandResult {
         run(twintier(args).env("TWINTIER_SERVER", &self.address), input)
     }
 
-    /// Its process.
+    /// Id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal, by its name.
+    /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         send(name, self.id());
     }
 
-    /// Waits for the end of the process; its exit code and how long that took.
-    pub fn ended(&mut self) -> (Option<i32>, Duration) {
+    /// Waits for the end of the process. Returns its exit code and the time that it took.
+    pub fn wait_for_exit(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         let ended = self.log.wait(|_, ended| ended.then_some(()));
         assert!(ended.is_some(), "still running after {WAIT_TIMEOUT:?}: {:?}", self.log());
@@ -223,7 +221,7 @@ impl Log {
         self.lines.lock().unwrap().0.clone()
     }
 
-    /// Waits until something is found; none when it cannot come any more, or not in time.
+    /// Waits until `find` returns a value. `None` if the log has ended, or after the timeout.
     fn wait<T>(&self, mut find: impl FnMut(&[String], bool) -> Option<T>) -> Option<T> {
         let begun = Instant::now();
         let mut lines = self.lines.lock().unwrap();
@@ -239,7 +237,7 @@ impl Log {
 
 // === Redis ===
 
-/// A Redis of the test's own, on a socket in a directory of its own.
+/// A Redis of one test, on a socket in its own directory.
 pub struct Redis {
     child: Child,
     directory: TempDir,
@@ -252,45 +250,46 @@ impl Redis {
         Redis { child: Redis::spawn(&directory), directory }
     }
 
-    /// Starts it again, empty, in the same place.
-    pub fn start_again(&mut self) {
+    /// Starts an empty Redis in the same place.
+    pub fn restart(&mut self) {
         self.kill();
         self.child = Redis::spawn(&self.directory);
     }
 
-    /// Sends it a signal, by its name: STOP, and it holds its connections and says nothing; CONT.
+    /// Sends a signal by its name. After STOP the process keeps its connections and does not
+    /// answer.
     pub fn signal(&self, name: &str) {
         send(name, self.child.id());
     }
 
-    /// Asks it something, with redis-cli.
+    /// Runs a command by redis-cli.
     pub fn cli(&self, args: &[&str]) -> String {
-        let ran = run(Command::new("redis-cli").args(["-s", &self.socket()]).args(args), b"").ended(0);
+        let ran = run(Command::new("redis-cli").args(["-s", &self.socket()]).args(args), b"").assert_exit(0);
         ran.text().to_owned()
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// It answers nobody from now on, until it is thawed.
+    /// Stops the process until `thaw`.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// It goes on.
+    /// Continues the process.
     pub fn thaw(&self) {
         self.signal("CONT");
     }
 
-    /// Where it listens.
+    /// Path of the socket.
     pub fn socket(&self) -> String {
         self.directory.path().join("redis.sock").to_str().unwrap().to_owned()
     }
 
-    /// Its URL for the service.
+    /// URL for the service.
     pub fn url(&self) -> String {
         format!("unix://{}", self.socket())
     }
@@ -303,13 +302,13 @@ impl Redis {
             .stdout(Stdio::piped())
             .spawn();
         let mut child = started.expect("redis-server cannot be run: run `make test`, which installs it");
-        let mut said = String::new();
+        let mut line = String::new();
         let mut log = BufReader::new(child.stdout.take().unwrap());
-        while !said.contains("ready to accept connections") {
-            said.clear();
-            assert!(log.read_line(&mut said).unwrap() > 0, "redis-server ended at once");
+        while !line.contains("ready to accept connections") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "redis-server ended at once");
         }
-        // Nobody reads the rest; what it says later must not block it.
+        // Another thread drains the rest of the log, so that the process never blocks on it.
         thread::spawn(move || log.read_to_end(&mut Vec::new()));
         child
     }

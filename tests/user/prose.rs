@@ -29,7 +29,7 @@ const IDIOMS: [&str; 22] = [
     "page for people",
 ];
 
-/// Running text without what is fenced or between backquotes, in lower case, with single spaces.
+/// Running text without fenced blocks and code spans, in lower case, with single spaces.
 fn prose(page: &DocPage) -> String {
     let mut fenced = false;
     let lines = page.text.lines().filter(|line| {
@@ -54,8 +54,8 @@ fn idioms(page: &DocPage) -> Vec<String> {
 }
 
 #[test]
-fn no_page_uses_an_idiom_that_has_to_be_translated() {
-    // CONTRIBUTING.md quotes some of them. The other two are generated: their sentences are in src.
+fn no_page_uses_an_idiom() {
+    // CONTRIBUTING.md quotes some of the idioms. The other two pages are generated from src.
     let apart = ["CONTRIBUTING.md", "configuration.md", "metrics.md"];
     let pages = doc_pages().into_iter().filter(|page| !apart.iter().any(|name| page.path.ends_with(name)));
     let found: Vec<_> = pages.flat_map(|page| idioms(&page)).collect();
@@ -71,7 +71,7 @@ fn idioms_are_found_in_running_text_only() {
 }
 
 #[test]
-fn each_page_begins_with_a_paragraph_on_what_it_is_for() {
+fn each_page_begins_with_its_purpose() {
     for page in doc_pages() {
         let mut lines = page.text.lines();
         assert!(lines.next().is_some_and(|line| line.starts_with("# ")), "{:?} has no title", page.path);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::doc_page::DocPage;
-use crate::process::{Ran, Serving, UNHURRIED, free_port, needed, run, twintier};
+use crate::process::{CommandResult, LONG_TIMEOUTS, Serving, free_port, required_program, run, twintier};
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");
@@ -15,7 +15,7 @@ const README: &str = include_str!("../../README.md");
 pub const CALLERS: &str = "docs/callers.md";
 const TOKENS: &str = "docs/tokens.md";
 
-/// The fenced block of a language in which `text` occurs, in a page.
+/// The fenced block of a page that has this language and contains `text`.
 pub fn block(page: &str, language: &str, text: &str) -> String {
     let page = std::fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
     let fence = format!("```{language}\n");
@@ -23,34 +23,34 @@ pub fn block(page: &str, language: &str, text: &str) -> String {
     blocks.find(|block| block.contains(text)).unwrap_or_else(|| panic!("no {language} block has {text}")).to_owned()
 }
 
-/// A block with the program built here in place of the one a reader builds.
+/// The block with the program under test instead of the program that a reader builds.
 fn with_this_program(block: &str) -> String {
     block.replace("target/release/twintier", env!("CARGO_BIN_EXE_twintier"))
 }
 
-/// Pastes a script into a shell, with the programs of `path` at hand. The shell goes on after a
-/// line that fails, as a person's does.
-pub fn paste(script: &str, path: &[&Path], server: &str) -> Ran {
+/// Runs a pasted script in a shell with the programs of `path`. Like an interactive shell, it
+/// continues after a line that fails.
+pub fn paste(script: &str, path: &[&Path], server: &str) -> CommandResult {
     let old = std::env::var_os("PATH").unwrap_or_default();
     let path = path.iter().map(|path| path.to_path_buf()).chain(std::env::split_paths(&old));
     let mut bash = Command::new("timeout");
     bash.args(["60", "bash", "-c", script]).current_dir(ROOT).env("PATH", std::env::join_paths(path).unwrap());
-    // What `make test` tells the tests is none of the program's settings.
+    // Variables that `make test` sets for the tests are no settings of the program.
     std::env::vars().filter(|(name, _)| name.starts_with("TWINTIER_")).for_each(|(name, _)| {
         bash.env_remove(name);
     });
     without_cargo(&mut bash);
-    // What is installed already may be asked for again, and nothing else.
+    // Packages that are installed satisfy pip. Others are not downloaded.
     bash.envs([("PIP_NO_INDEX", "1"), ("PIP_REQUIRE_VIRTUALENV", "1"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1")]);
-    for (setting, value) in UNHURRIED {
+    for (setting, value) in LONG_TIMEOUTS {
         bash.env(format!("TWINTIER_{}", setting.replace('.', "_").to_uppercase()), value);
     }
     run(bash.env("TWINTIER_SERVER", server), b"")
 }
 
-/// Removes what cargo adds to the environment of a test. A nested cargo would take it for a change:
-/// the build script of `ring` names `OUT_DIR`, for example, and all crates above it would be built
-/// again.
+/// Removes the variables that cargo adds for a test. A nested cargo would treat them as a change:
+/// the build script of `ring` depends on `OUT_DIR`, for example, and cargo would rebuild all crates
+/// above it.
 pub fn without_cargo(command: &mut Command) {
     let added = |name: &str| {
         let of_the_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_TARGET_TMPDIR"];
@@ -64,14 +64,14 @@ pub fn without_cargo(command: &mut Command) {
 
 /// Asserts that all of `parts` occur, in this order.
 #[track_caller]
-pub fn says(ran: &Ran, parts: &[&str]) {
+pub fn assert_output(ran: &CommandResult, parts: &[&str]) {
     let mut rest = ran.text();
     for part in parts {
         rest = rest.split_once(part).unwrap_or_else(|| panic!("{part}: {} {}", ran.text(), ran.err)).1;
     }
 }
 
-/// Output of the lines of the first screen.
+/// Expected output of the first screen.
 pub const FIRST_SCREEN: [&str; 7] = [
     "SET_OUTCOME_STORED",
     "aGVsbG8=",
@@ -82,12 +82,12 @@ pub const FIRST_SCREEN: [&str; 7] = [
     r#""setsConditionFailed": "1""#,
 ];
 
-/// Output of the lines for the shell.
+/// Expected output of the shell lines.
 pub const COMMANDS: [&str; 7] =
     ["stored", r#"{"name": "Ada"}"#, "result", "application/json", "removed  2", "everything", "L1 only"];
 
-/// The program with the environment of a `cargo run`, which cargo gives to tests too: what the
-/// build script set is in it. Settings of whoever runs the tests are not.
+/// The program with the environment of `cargo run`, which a test has too: the build script's
+/// variables are in it. Settings in the caller's environment are not.
 fn as_cargo_runs_it() -> Command {
     let settings = twintier::config::reference();
     let is_setting = |name: &str| settings.iter().any(|setting| setting.variables.iter().any(|other| other == name));
@@ -107,38 +107,41 @@ fn the_first_screen_works_as_pasted() {
         default.env("TWINTIER_REVISION", "d470f1b").env("TWINTIER_SERVER_LISTEN", "127.0.0.1:0");
         default
     });
-    service.logged("no Redis is configured");
-    service.logged("L1 only");
-    let grpcurl = needed("grpcurl", "TEST_GRPCURL");
+    service.wait_for_log("no Redis is configured");
+    service.wait_for_log("L1 only");
+    let grpcurl = required_program("grpcurl", "TEST_GRPCURL");
     let tools = [grpcurl.parent().unwrap()];
     let lines = block("README.md", "sh", "grpcurl").replace("localhost:50051", &service.address);
-    let ran = paste(&format!("set -e\n{lines}"), &tools, &service.address).ended(0);
-    says(&ran, &FIRST_SCREEN);
+    let ran = paste(&format!("set -e\n{lines}"), &tools, &service.address).assert_exit(0);
+    assert_output(&ran, &FIRST_SCREEN);
     let (_, describe) = README.split_once("`grpcurl -plaintext localhost:50051 describe").unwrap();
     let describe = describe.split_once('`').unwrap().0;
     let describe = format!("grpcurl -plaintext {} describe{describe}", service.address);
-    says(&paste(&describe, &tools, &service.address).ended(0), &["bytes value", "Time to live", "if_version"]);
+    assert_output(
+        &paste(&describe, &tools, &service.address).assert_exit(0),
+        &["bytes value", "Time to live", "if_version"],
+    );
 }
 
 #[test]
 fn two_replicas_work_in_one_paste() {
-    let ran = paste(&two_replicas(PORTS.map(|_| free_port())), &[], "").ended(0);
-    says(&ran, &TWO_REPLICAS);
+    let ran = paste(&two_replicas(PORTS.map(|_| free_port())), &[], "").assert_exit(0);
+    assert_output(&ran, &TWO_REPLICAS);
     assert_eq!(ran.err, "miss: absent\n");
 }
 
-/// Output of the paste of two replicas.
+/// Expected output of the paste of two replicas.
 pub const TWO_REPLICAS: [&str; 5] = ["SERVING", "SERVING", "outcome  stored", "hello", "removed  1"];
 
-/// The ports in it: of Redis, and of both replicas.
+/// Ports in the paste: of Redis, and of both replicas.
 pub const PORTS: [&str; 3] = ["16379", "15061", "15062"];
 
-/// The paste with this program, and with other ports.
+/// The paste of two replicas with the program under test and other ports.
 fn two_replicas(ports: [u16; 3]) -> String {
     with_ports("README.md", PORTS, ports)
 }
 
-/// The paste of a page that starts Redis, with this program, and with `others` in place of `ports`.
+/// A paste that starts Redis, with the program under test, and with `others` instead of `ports`.
 fn with_ports(page: &str, ports: [&str; 3], others: [u16; 3]) -> String {
     let script = with_this_program(&block(page, "sh", "redis-server"));
     assert!(ports.iter().all(|port| script.contains(port)), "{page}: {ports:?}");
@@ -148,8 +151,8 @@ fn with_ports(page: &str, ports: [&str; 3], others: [u16; 3]) -> String {
 #[test]
 fn a_token_reads_its_own_writes_in_one_paste() {
     let ports = ["16380", "15063", "15064"];
-    let ran = paste(&with_ports(TOKENS, ports, ports.map(|_| free_port())), &[], "").ended(0);
-    says(&ran, &["SERVING", "SERVING", "outcome  stored", "one item", "two items"]);
+    let ran = paste(&with_ports(TOKENS, ports, ports.map(|_| free_port())), &[], "").assert_exit(0);
+    assert_output(&ran, &["SERVING", "SERVING", "outcome  stored", "one item", "two items"]);
     assert_eq!(ran.err, "miss: absent\n");
 }
 
@@ -158,7 +161,7 @@ fn a_paste_of_two_replicas_shows_the_startup_error() {
     let paste_with_taken = |taken: usize| {
         let ports = PORTS.map(|_| free_port());
         let _taken = TcpListener::bind(("127.0.0.1", ports[taken])).unwrap();
-        let ran = paste(&two_replicas(ports), &[], "").ended(1);
+        let ran = paste(&two_replicas(ports), &[], "").assert_exit(1);
         assert!(ran.err.contains("ddress already in use"), "{taken}: {} {}", ran.text(), ran.err);
         assert!(!ran.text().contains("stored"), "{taken}: {}", ran.text());
     };
@@ -170,28 +173,28 @@ fn a_paste_of_two_replicas_shows_the_startup_error() {
 #[test]
 fn the_python_lines_work() {
     let service = Serving::start(&[]);
-    let python = needed("Python with grpcio", "TEST_PYTHON");
+    let python = required_program("Python with grpcio", "TEST_PYTHON");
     let lines = block(CALLERS, "python", "grpc").replace("localhost:50051", &service.address);
     assert!(lines.lines().count() <= 10);
-    let ran = run(Command::new(&python).args(["-c", &lines]).current_dir(ROOT), b"").ended(0);
+    let ran = run(Command::new(&python).args(["-c", &lines]).current_dir(ROOT), b"").assert_exit(0);
     assert_eq!(ran.text(), "b'hello'\n");
     let lines = block(CALLERS, "sh", "pip install").replace("localhost:50051", &service.address);
-    let ran = paste(&format!("set -e\n{lines}"), &[python.parent().unwrap()], "").ended(0);
-    says(&ran, &["alone: all as expected"]);
+    let ran = paste(&format!("set -e\n{lines}"), &[python.parent().unwrap()], "").assert_exit(0);
+    assert_output(&ran, &["alone: all as expected"]);
 }
 
 #[test]
-fn no_block_is_left_out() {
+fn every_block_is_run() {
     for (page, run) in [
         ("README.md", &["cargo", "grpcurl", "("][..]),
         (CALLERS, &["import", "pip", "twintier"]),
-        // The second is run with those of runbooks.
+        // The second block runs with the blocks of runbooks.
         (TOKENS, &["(", "grpcurl"]),
     ] {
         let page = DocPage::read(Path::new(page));
         let scripts = page.blocks.iter().filter(|(language, _)| ["bash", "sh", "python"].contains(&language.as_str()));
         let first_lines: Vec<_> = scripts.map(|(_, lines)| lines[0].split(' ').next().unwrap()).collect();
-        assert_eq!(first_lines, run, "{:?}: each is run by a test here", page.path);
+        assert_eq!(first_lines, run, "{:?}: a block without a test", page.path);
     }
 }
 
@@ -221,6 +224,6 @@ fn the_command_lines_work() {
     let service = Serving::start(&[]);
     let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
     let script = format!("set -e\n{}", block(CALLERS, "sh", "twintier set user:1"));
-    let ran = paste(&script, &[program], &service.address).ended(0);
-    says(&ran, &COMMANDS);
+    let ran = paste(&script, &[program], &service.address).assert_exit(0);
+    assert_output(&ran, &COMMANDS);
 }

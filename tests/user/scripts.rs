@@ -1,7 +1,7 @@
 //! Scripts of the repository: they wait with limits, hide no errors, and use safe ports.
 //!
-//! Covers the ```bash blocks of docs/, and variables that resemble settings. A safe port is one
-//! that outgoing connections do not get.
+//! Covers the ```bash blocks of docs/, and variables that resemble settings. A safe port is below
+//! the ephemeral range.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,11 +11,11 @@ use twintier::cli::VARIABLES;
 use twintier::config;
 
 use crate::doc_page::{doc_pages, tree, words};
-use crate::process::{Redis, Serving, needed};
+use crate::process::{Redis, Serving, required_program};
 use crate::readme::{ROOT, paste};
 
-/// Every script, with a name for it: blocks of pages, files of .ci, recipes, steps of images and of
-/// the chart.
+/// Every script with its name: blocks of pages, files of .ci, recipes, steps of images and of the
+/// chart.
 fn scripts() -> Vec<(String, String)> {
     let is_shell = |language: &str| ["sh", "bash"].contains(&language);
     let of_pages = doc_pages().into_iter().flat_map(|page| {
@@ -33,7 +33,7 @@ fn scripts() -> Vec<(String, String)> {
     of_pages.chain(of_files).collect()
 }
 
-/// Whether a line throws away the errors of a server, or all that it says in the background.
+/// True if a line discards the errors of a server, or all output of one in the background.
 fn hides_a_server(line: &str) -> bool {
     let line = line
         .replace("> /dev", ">/dev")
@@ -46,14 +46,14 @@ fn hides_a_server(line: &str) -> bool {
         || in_background.split([';', '|', '&']).any(|part| server(part) && part.contains(">/dev/null"))
 }
 
-/// What is wrong with a script, if anything is.
+/// Faults of a script.
 fn faults(script: &str) -> Vec<String> {
     let mut found = Vec::new();
     let lines = script.replace("\\\n", " ");
     for line in lines.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
         let commands: Vec<&str> = line.split(';').map(|part| part.trim().trim_start_matches("do ")).collect();
         let loops = |command: &&str| command.starts_with("until ") || command.starts_with("while ");
-        // A loop over lines ends with its input; `for` ends by itself.
+        // A loop over lines ends with its input, and `for` ends with its list.
         if commands.iter().any(|command| loops(command) && !command.starts_with("while read")) {
             found.push(format!("waits without a limit: {line}"));
         }
@@ -62,7 +62,7 @@ fn faults(script: &str) -> Vec<String> {
         }
         if ["--listen", "--port"].iter().any(|flag| line.contains(flag)) || line.starts_with("for port in") {
             let numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<u32>().ok());
-            // Where the service listens unless it is told otherwise is as it is.
+            // The service's default port is exempt.
             let ephemeral = numbers.filter(|port| (32_768..65_536).contains(port) && *port != 50_051);
             found.extend(ephemeral.map(|port| format!("{port} may be the port of an outgoing connection: {line}")));
         }
@@ -71,7 +71,7 @@ fn faults(script: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_script_waits_without_a_limit_or_hides_what_a_server_says() {
+fn no_script_waits_without_a_limit_or_hides_server_errors() {
     let all = scripts();
     assert!(all.len() > 80, "{} scripts", all.len());
     let found: Vec<_> = all
@@ -102,9 +102,9 @@ fn no_script_waits_without_a_limit_or_hides_what_a_server_says() {
     }
 }
 
-/// Programs in ```bash blocks that no test here can run as they stand, and what holds their command
-/// lines.
-const ELSEWHERE: [(&str, &str); 8] = [
+/// Programs in ```bash blocks that no test can run unchanged, and the check that covers their
+/// command lines.
+const NOT_RUN_HERE: [(&str, &str); 8] = [
     ("cargo", "make test-readme"),
     ("install", "make test-readme"),
     ("make", "every_chore_that_a_page_names_is_in_the_makefile"),
@@ -115,8 +115,8 @@ const ELSEWHERE: [(&str, &str); 8] = [
     ("cat", "make test-images"),
 ];
 
-/// Starts the service by a line with variables, on a port that is free.
-fn serves(line: &str) {
+/// Starts the service by a line with variables, on a free port.
+fn assert_serves(line: &str) {
     let line = line.replace("twintier serve", concat!(env!("CARGO_BIN_EXE_twintier"), " serve --listen 127.0.0.1:0"));
     let mut bash = Command::new("bash");
     bash.env_clear().args(["-c", &line]);
@@ -124,11 +124,11 @@ fn serves(line: &str) {
 }
 
 #[test]
-fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
+fn the_commands_of_runbooks_work_on_a_healthy_replica() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &[]);
     let program = Path::new(env!("CARGO_BIN_EXE_twintier")).parent().unwrap();
-    let grpcurl = needed("grpcurl", "TEST_GRPCURL");
+    let grpcurl = required_program("grpcurl", "TEST_GRPCURL");
     let mut ran = 0;
     for page in doc_pages() {
         for (_, lines) in page.blocks.iter().filter(|(language, _)| language == "bash") {
@@ -138,38 +138,38 @@ fn the_commands_of_runbooks_work_on_a_replica_that_is_well() {
             for line in lines.join("\n").replace("\\\n", " ").lines() {
                 let first = line.split_whitespace().find(|word| !word.contains('=')).unwrap();
                 if first == "twintier" && !line.starts_with(first) && line.ends_with("twintier serve") {
-                    serves(line);
+                    assert_serves(line);
                     continue;
                 }
                 if !["twintier", "grpcurl"].contains(&first) {
-                    let is_held = ELSEWHERE.iter().any(|(other, _)| *other == first);
+                    let is_held = NOT_RUN_HERE.iter().any(|(other, _)| *other == first);
                     assert!(is_held || page.path == Path::new("README.md"), "{}: {line}", page.path.display());
                     continue;
                 }
                 ran += 1;
-                // What goes on until it is interrupted has said something by then.
+                // A command that runs until it is interrupted has printed something by then.
                 let pasted = if line.contains("--watch") {
                     format!("timeout --signal INT 10 {line} | head --lines 1")
                 } else {
                     line.replace("localhost:50051", &service.address)
                 };
-                let said = paste(&pasted, &[program, grpcurl.parent().unwrap()], &service.address).ended(0);
-                assert!(!said.text().is_empty(), "{line}: {}", said.err);
+                let result = paste(&pasted, &[program, grpcurl.parent().unwrap()], &service.address).assert_exit(0);
+                assert!(!result.text().is_empty(), "{line}: {}", result.err);
             }
         }
     }
     assert!(ran > 20, "{ran} lines");
 }
 
-/// Variables of this repository that begin as those of settings do and are none: what names the
-/// revision for a build, and a mistake in a test.
-const NO_SETTINGS: [&str; 2] = ["TWINTIER_REVISION", "TWINTIER_L1_SISE"];
+/// Variables of this repository that look like settings and are none: the revision of a build, and
+/// a deliberate mistake of a test.
+const NOT_SETTINGS: [&str; 2] = ["TWINTIER_REVISION", "TWINTIER_L1_SISE"];
 
 #[test]
-fn no_variable_of_builds_and_tests_begins_as_those_of_settings_do() {
+fn no_build_or_test_variable_looks_like_a_setting() {
     let settings = config::reference();
     let of_settings = settings.iter().flat_map(|setting| &setting.variables).map(String::as_str);
-    let known: BTreeSet<_> = of_settings.chain(VARIABLES).chain(["TWINTIER_CONFIG"]).chain(NO_SETTINGS).collect();
+    let known: BTreeSet<_> = of_settings.chain(VARIABLES).chain(["TWINTIER_CONFIG"]).chain(NOT_SETTINGS).collect();
     let of_variable = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let mut found = BTreeSet::new();
     for path in tree().iter().filter(|path| !path.starts_with("src/config")) {

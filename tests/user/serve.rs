@@ -13,7 +13,7 @@ fn file(extension: &str, text: &str) -> NamedTempFile {
 }
 
 fn l1_size(service: &Serving) -> u64 {
-    service.client(&["stats", "-o", "json"]).ended(0).json()["l1"]["max_bytes"].as_u64().unwrap()
+    service.client(&["stats", "-o", "json"]).assert_exit(0).json()["l1"]["max_bytes"].as_u64().unwrap()
 }
 
 #[test]
@@ -38,8 +38,8 @@ fn yaml_and_one_variable_per_setting_work_too() {
     command.env("TWINTIER_SERVER_LISTEN", "127.0.0.1:0");
     let service = Serving::spawn(command);
     assert_eq!(l1_size(&service), 16 << 20);
-    service.client(&["set", "key", "value", "--ttl", "2m", "--namespace", "users"]).ended(4);
-    service.client(&["set", "key", "value", "--ttl", "2m"]).ended(0);
+    service.client(&["set", "key", "value", "--ttl", "2m", "--namespace", "users"]).assert_exit(4);
+    service.client(&["set", "key", "value", "--ttl", "2m"]).assert_exit(0);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn every_problem_is_reported_at_once_without_secrets() {
     let path = file.path().to_str().unwrap();
     for args in [&["config", "check", "--config", path][..], &["--config", path], &["config", "show", "--config", path]]
     {
-        let ran = run(&mut twintier(args), b"").ended(2);
+        let ran = run(&mut twintier(args), b"").assert_exit(2);
         assert!(ran.err.contains("4 problems in the configuration"), "{}", ran.err);
         for problem in ["server.listn: unknown key; did you mean server.listen?", "l1.size: ", "redis.url: "] {
             assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
@@ -62,7 +62,7 @@ fn every_problem_is_reported_at_once_without_secrets() {
 
 #[test]
 fn a_misspelt_variable_is_refused_with_the_nearest_name() {
-    let ran = run(twintier(&["config", "check"]).env("TWINTIER_L1_SISE", "1GiB"), b"").ended(2);
+    let ran = run(twintier(&["config", "check"]).env("TWINTIER_L1_SISE", "1GiB"), b"").assert_exit(2);
     assert!(ran.err.contains("did you mean TWINTIER_L1_SIZE?"), "{}", ran.err);
 }
 
@@ -71,7 +71,7 @@ fn the_configuration_in_force_is_shown_with_its_origins_and_without_secrets() {
     let command = |args: &[&str]| {
         let mut command = twintier(&[&["config", "show", "--redis-url", "redis://user:hunter2@cache"], args].concat());
         command.env("REDIS_PASSWORD", "hunter3");
-        run(&mut command, b"").ended(0)
+        run(&mut command, b"").assert_exit(0)
     };
     let shown = command(&["-o", "json"]);
     assert!(!shown.text().contains("hunter"), "{}", shown.text());
@@ -80,21 +80,21 @@ fn the_configuration_in_force_is_shown_with_its_origins_and_without_secrets() {
     assert_eq!(document["redis.password"]["origin"], "environment REDIS_PASSWORD");
     assert_eq!(document["l1.size"]["origin"], "default");
     assert!(!command(&[]).text().contains("hunter"));
-    assert_eq!(run(&mut twintier(&["config", "check"]), b"").ended(0).text(), "the configuration is valid\n");
+    assert_eq!(run(&mut twintier(&["config", "check"]), b"").assert_exit(0).text(), "the configuration is valid\n");
 }
 
 #[test]
 fn a_port_in_use_is_named() {
     let service = Serving::start(&[]);
-    let ran = run(&mut twintier(&["serve", "--listen", &service.address]), b"").ended(1);
-    let said = format!("server.listen {}: Address already in use", service.address);
-    assert!(ran.err.contains(&said), "{}", ran.err);
+    let ran = run(&mut twintier(&["serve", "--listen", &service.address]), b"").assert_exit(1);
+    let expected = format!("server.listen {}: Address already in use", service.address);
+    assert!(ran.err.contains(&expected), "{}", ran.err);
 }
 
 #[test]
 fn the_dashboard_is_named_at_the_start_and_served() {
     let service = Serving::start(&[]);
-    let line: serde_json::Value = serde_json::from_str(&service.logged("admin server listening")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&service.wait_for_log("admin server listening")).unwrap();
     let address = line["dashboard"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
     write!(stream, "GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
@@ -106,8 +106,8 @@ fn the_dashboard_is_named_at_the_start_and_served() {
 #[test]
 fn standalone_mode_is_logged_at_the_start() {
     let alone = Serving::start(&[]);
-    assert!(alone.logged("L1 only").contains(r#""level":"WARN""#));
-    alone.client(&["health", "l1-only"]).ended(0);
+    assert!(alone.wait_for_log("L1 only").contains(r#""level":"WARN""#));
+    alone.client(&["health", "l1-only"]).assert_exit(0);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn logs_are_json_for_programs_and_text_for_people() {
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert!(line["timestamp"].is_string() && line["message"].is_string(), "{line}");
     }
-    let line = human.logged("twintier serves");
+    let line = human.wait_for_log("twintier serves");
     assert!(line.contains(" INFO ") && !line.contains('\u{1b}') && !line.starts_with('{'), "{line}");
 }
 
@@ -125,8 +125,8 @@ fn logs_are_json_for_programs_and_text_for_people() {
 fn keys_stay_out_of_the_log_unless_configured() {
     let log_of = |keys: &str| {
         let service = Serving::start(&["--set", "log.level=debug", "--set", &format!("log.keys={keys}")]);
-        service.client(&["set", "alices-diary", "secret-value"]).ended(0);
-        service.logged(r#""message":"set""#);
+        service.client(&["set", "alices-diary", "secret-value"]).assert_exit(0);
+        service.wait_for_log(r#""message":"set""#);
         service.log().join("\n")
     };
     let (hashed, clear) = (log_of("hashed"), log_of("clear"));
@@ -140,7 +140,7 @@ fn a_client_without_grpc_gets_an_explanation() {
     let mut stream = std::net::TcpStream::connect(&service.address).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
-    // The end may be a reset: the service has not read all of what it does not understand.
+    // The connection may end in a reset, because the service has not read all of the request.
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 426 ") && answer.contains("gRPC"), "{answer}");

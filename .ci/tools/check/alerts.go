@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// scene is a test of one alert: series as Prometheus' own tests write them, with one value a minute, and whether the alert fires in the end.
+// scene is a test of one alert: series in the notation of Prometheus' tests, with one value per minute, and true if the alert must fire at the end.
 type scene struct {
 	Alert  string            `json:"alert"`
 	When   string            `json:"when"`
@@ -29,7 +29,7 @@ type scene struct {
 	Series map[string]string `json:"series"`
 }
 
-// alerts plays the scenes of a file to the rules beside it, and prints the alerts that have one in which they fire and one in which they do not.
+// alerts evaluates the scenes of a file with their rules. It prints the alerts that have a scene in which they fire and one in which they do not.
 func alerts(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -79,13 +79,13 @@ func alerts(path string) error {
 	return errors.Join(problems...)
 }
 
-// state is that of one alert, by its labels: pending for the time the rule says, then firing, and kept firing for some time after.
+// state is the state of one alert, by its labels: pending for the rule's time, then firing, and kept firing for some time after.
 type state struct {
 	since, gone time.Time
 	firing      bool
 }
 
-// play evaluates a rule every minute, as Prometheus does, and says whether an alert fires in the end.
+// play evaluates a rule every minute, like Prometheus, and returns true if an alert fires at the end.
 func play(rule rulefmt.Rule, scene scene) (bool, error) {
 	series, minutes, err := load(scene.Series)
 	if err != nil {
@@ -128,7 +128,7 @@ func play(rule rulefmt.Rule, scene scene) (bool, error) {
 	return false, nil
 }
 
-// evaluate says which labels an expression has a value for at a time.
+// evaluate returns the label sets for which an expression has a value at a time.
 func evaluate(engine *promql.Engine, series storage.Queryable, expression string, now time.Time) (map[string]bool, error) {
 	query, err := engine.NewInstantQuery(context.Background(), series, nil, expression, now)
 	if err != nil {
@@ -143,7 +143,7 @@ func evaluate(engine *promql.Engine, series storage.Queryable, expression string
 	return active, err
 }
 
-// load makes series of their notation, and says for how many minutes the longest goes.
+// load parses the notation of series, and returns the length of the longest in minutes.
 func load(given map[string]string) (storage.Queryable, int, error) {
 	var all []storage.Series
 	minutes := 0
@@ -175,7 +175,7 @@ func load(given map[string]string) (storage.Queryable, int, error) {
 	return &storage.MockQueryable{MockQuerier: &storage.MockQuerier{SelectMockFunction: pick}}, minutes, nil
 }
 
-// set is a storage.SeriesSet of what is in memory.
+// set is an in-memory storage.SeriesSet.
 type set struct {
 	series []storage.Series
 	next   int
@@ -186,7 +186,7 @@ func (s *set) At() storage.Series                { return s.series[s.next-1] }
 func (s *set) Err() error                        { return nil }
 func (s *set) Warnings() annotations.Annotations { return nil }
 
-// sample is a number at a time in milliseconds.
+// sample is a value at a time in milliseconds.
 type sample struct {
 	at    int64
 	value float64

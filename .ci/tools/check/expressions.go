@@ -11,14 +11,14 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// expression is what a query of Prometheus asks for: metrics by name, each with the labels it is matched, joined or grouped by and the values
-// that are named; and the labels that a result may have. Kept is nil where nothing takes labels away.
+// expression holds the names in a Prometheus query: its metrics, each with the labels and values by which it is matched, joined or grouped,
+// and the labels that a result may have. Kept is nil if the query removes no labels.
 type expression struct {
 	Metrics map[string]map[string][]string `json:"metrics"`
 	Kept    []string                       `json:"kept"`
 }
 
-// expressions reads a JSON list of queries and prints a JSON list of what they ask for.
+// expressions reads a JSON list of queries and prints a JSON list of their metrics and labels.
 func expressions(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -84,11 +84,11 @@ func metrics(query parser.Expr) map[string]map[string][]string {
 	return found
 }
 
-// kept follows a query down to where labels are taken away, by its left side, whose labels an operation keeps.
+// kept descends to the operation that removes labels, on the left side, whose labels an operation keeps.
 func kept(query parser.Expr) []string {
 	switch query := query.(type) {
 	case *parser.AggregateExpr:
-		// Of the largest and smallest the labels stay.
+		// topk and bottomk keep all labels.
 		if query.Without || query.Op == parser.TOPK || query.Op == parser.BOTTOMK {
 			return kept(query.Expr)
 		}

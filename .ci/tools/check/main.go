@@ -1,12 +1,12 @@
-// check judges files by the libraries of those who read them:
+// check validates files with the libraries of the programs that read them:
 //
-//	check objects FILE      objects of Kubernetes: those of the Prometheus operator and of the Gateway API
-//	check rules FILE        alerts of Prometheus
+//	check objects FILE      Kubernetes objects of the Prometheus operator and of the Gateway API
+//	check rules FILE        Prometheus alerts
 //	check alerts FILE       scenes in which alerts fire, or do not; prints the alerts that have both
-//	check expressions FILE  a JSON list of queries of Prometheus; prints the metrics and labels of each
+//	check expressions FILE  a JSON list of Prometheus queries; prints the metrics and labels of each
 //	check compose FILE      a compose file; prints it in full as JSON
 //	check notes CHART [VALUES]
-//	                        prints what a chart says after installing, as the release cache in the namespace shop
+//	                        prints the notes of a chart for the release cache in the namespace shop
 package main
 
 import (
@@ -45,7 +45,7 @@ func main() {
 	}
 }
 
-// objects reads each object of a kind it knows into its type, which has to have every field.
+// objects parses each object of a known kind into its type, which must have every field.
 func objects(path string) error {
 	file, err := os.Open(path)
 	if err != nil {

@@ -1,4 +1,4 @@
-{{/* Refuses values that would not do what they seem to. Every problem is named at once. */}}
+{{/* Refuses values that would not have the expected effect. Reports all problems at once. */}}
 
 {{- define "twintier.check" -}}
 {{- $problems := list -}}
@@ -114,7 +114,7 @@
 {{- end }}
 
 
-{{/* Problems of settings that the program would refuse at its start and that no schema can express, as a YAML list. */}}
+{{/* Settings that the program would refuse at its start and that no schema can express, as a YAML list of problems. */}}
 {{- define "twintier.settingProblems" -}}
 {{- $problems := list -}}
 {{- $config := .Values.config -}}
@@ -225,7 +225,7 @@
 {{- toYaml $problems -}}
 {{- end }}
 
-{{/* The namespaces of `config`, each under the path that errors name. */}}
+{{/* The namespaces of `config`, by the path that errors name. */}}
 {{- define "twintier.prefixedNamespaces" -}}
 {{- $found := dict -}}
 {{- range $name, $policy := default dict .Values.config.namespaces -}}
@@ -234,7 +234,7 @@
 {{- toYaml $found -}}
 {{- end }}
 
-{{/* Problems of values that Kubernetes would refuse or that break what the chart renders, as a YAML list. */}}
+{{/* Values that Kubernetes would refuse or that break the rendered objects, as a YAML list of problems. */}}
 {{- define "twintier.objectProblems" -}}
 {{- $problems := list -}}
 {{- $selector := fromYaml (include "twintier.selectorLabels" (list . "server")) -}}

@@ -1,6 +1,6 @@
-{{/* Parts of the service's container that are made of several values. */}}
+{{/* Parts of the service's container that combine several values. */}}
 
-{{/* Environment: what is secret by reference, then OpenTelemetry's, then the user's. */}}
+{{/* Environment variables: references to secrets, then those of OpenTelemetry, then the user's. */}}
 {{- define "twintier.env" -}}
 {{- if .Values.devRedis.enabled }}
 - name: TWINTIER_REDIS_URL
@@ -29,7 +29,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The standard variables of OpenTelemetry. A variable that others are made of comes before them. */}}
+{{/* The standard variables of OpenTelemetry. A variable precedes those that refer to it. */}}
 {{- define "twintier.otelEnv" -}}
 {{- with .Values.otel }}
 {{- if .endpoint }}
@@ -135,7 +135,7 @@ grpc:
 {{- end }}
 {{- end }}
 
-{{/* Constraints of spreading, each with a selector. */}}
+{{/* Topology spread constraints, each with a selector. */}}
 {{- define "twintier.topologySpreadConstraints" -}}
 {{- range .Values.topologySpreadConstraints }}
 {{- if or .labelSelector .matchLabelKeys }}

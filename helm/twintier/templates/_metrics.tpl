@@ -1,10 +1,10 @@
-{{/* How Prometheus scrapes a replica: list of the context and the values of the monitor. */}}
+{{/* Scrape endpoint of a replica. Arguments: the context and the values of the monitor. */}}
 {{- define "twintier.scrape" -}}
 {{- $context := index . 0 -}}
 {{- with index . 1 }}
 - port: admin
   path: /metrics
-  # The label namespace is one of the cache, and not that of the pod.
+  # The label namespace means a namespace of the cache, not of the pod.
   honorLabels: true
   {{- with .interval }}
   interval: {{ . }}
@@ -13,7 +13,7 @@
   scrapeTimeout: {{ . }}
   {{- end }}
   relabelings:
-    # Alerts and the dashboard know the release by its job, and a replica by its pod.
+    # Alerts and the dashboard identify the release by its job, and a replica by its pod.
     - targetLabel: job
       replacement: {{ include "twintier.job" $context }}
     - sourceLabels: [__meta_kubernetes_pod_name]

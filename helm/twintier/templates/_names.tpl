@@ -4,7 +4,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* First part of the names of objects; short enough for what is put behind it. A Service's name has no dots and begins with a letter. */}}
+{{/* First part of the names of objects, short enough for the suffixes. A Service's name has no dots and begins with a letter. */}}
 {{- define "twintier.fullname" -}}
 {{- $name := include "twintier.name" . -}}
 {{- $release := .Release.Name | replace "." "-" -}}
@@ -15,7 +15,7 @@
 {{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* What Prometheus calls the release: unique in a cluster. */}}
+{{/* Job of the release in Prometheus, unique in a cluster. */}}
 {{- define "twintier.job" -}}
 {{ .Release.Namespace }}/{{ include "twintier.fullname" . }}
 {{- end }}
@@ -33,7 +33,7 @@
 {{- default $default .Values.serviceAccount.name -}}
 {{- end }}
 
-{{/* What selects the pods of a component: list of the context and the component's name. */}}
+{{/* Selector labels of the pods of a component. Arguments: the context and the component's name. */}}
 {{- define "twintier.selectorLabels" -}}
 {{- $context := index . 0 -}}
 app.kubernetes.io/name: {{ include "twintier.name" $context }}
@@ -41,7 +41,7 @@ app.kubernetes.io/instance: {{ $context.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* Labels of the pods of a component, as above. That of the chart is not among them: a new chart alone restarts nothing. */}}
+{{/* Labels of the pods of a component. Same arguments. The chart's label is not included, so that a new chart version alone restarts no pod. */}}
 {{- define "twintier.podLabels" -}}
 {{- $context := index . 0 -}}
 {{ include "twintier.selectorLabels" . }}
@@ -53,7 +53,7 @@ app.kubernetes.io/managed-by: {{ $context.Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* Labels of an object of a component, as above. */}}
+{{/* Labels of an object of a component. Same arguments. */}}
 {{- define "twintier.labels" -}}
 {{- $context := index . 0 -}}
 helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}

@@ -1,6 +1,6 @@
-{{/* What the chart has to know of the service's settings: those given in `config`, else the service's own defaults. */}}
+{{/* Settings of the service that the chart needs: the values in `config`, else the service's defaults. */}}
 
-{{/* A setting by its path, or the default: list of the context, the path and the default. */}}
+{{/* Value of a setting, or the default. Arguments: the context, the path and the default. */}}
 {{- define "twintier.setting" -}}
 {{- $found := (index . 0).Values.config -}}
 {{- range splitList "." (index . 1) -}}
@@ -18,14 +18,14 @@
 {{- include "twintier.port" (include "twintier.setting" (list . "server.listen" "127.0.0.1:50051")) -}}
 {{- end }}
 
-{{/* Port of the admin server: metrics, HTTP probes and the dashboard. Empty where `config` turns it off, or leaves it on loopback. */}}
+{{/* Port of the admin server: metrics, HTTP probes and the dashboard. Empty if `config` disables it or keeps it on loopback. */}}
 {{- define "twintier.adminPort" -}}
 {{- if eq "true" (include "twintier.setting" (list . "admin.enabled" "true")) -}}
 {{- include "twintier.port" (include "twintier.setting" (list . "admin.listen" "")) -}}
 {{- end -}}
 {{- end }}
 
-{{/* Port at which callers find the pod: that of a proxy that takes TLS, or the service's own. */}}
+{{/* Port of the pod for callers: that of a proxy that terminates TLS, or the service's own. */}}
 {{- define "twintier.callPort" -}}
 {{- if and .Values.tls.enabled .Values.tls.port -}}
 {{- int .Values.tls.port -}}
@@ -34,7 +34,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* The same, as Services and policies name it. */}}
+{{/* Name or number of that port for Services and policies. */}}
 {{- define "twintier.callTarget" -}}
 {{- ternary .Values.tls.port "grpc" (and .Values.tls.enabled (not (empty .Values.tls.port))) -}}
 {{- end }}
@@ -43,14 +43,14 @@
 {{- default (ternary "https" "kubernetes.io/h2c" .Values.tls.enabled) .Values.service.appProtocol -}}
 {{- end }}
 
-{{/* Port of the collector of OpenTelemetry. */}}
+{{/* Port of the OpenTelemetry collector. */}}
 {{- define "twintier.otelPort" -}}
 {{- $scheme := ternary "443" "80" (hasPrefix "https:" .Values.otel.endpoint) -}}
 {{- $port := regexFind ":[0-9]+$" (urlParse .Values.otel.endpoint).host | trimPrefix ":" -}}
 {{- .Values.networkPolicy.otelPort | default $port | default $scheme -}}
 {{- end }}
 
-{{/* A namespace of the cache to try things in: empty for that of callers who name none, else one of those that exist. */}}
+{{/* Cache namespace for examples and tests: empty for the default namespace, else a configured one. */}}
 {{- define "twintier.tryNamespace" -}}
 {{- $namespaces := default dict .Values.config.namespaces -}}
 {{- if and (eq "true" (include "twintier.setting" (list . "cache.strict_namespaces" "false"))) (not (hasKey $namespaces "default")) -}}
@@ -58,7 +58,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* Milliseconds of a duration such as 5s, 1h30m or 250ms; the schema lets in no other units. */}}
+{{/* Milliseconds of a duration such as 5s, 1h30m or 250ms; the schema admits no other units. */}}
 {{- define "twintier.milliseconds" -}}
 {{- $total := 0 -}}
 {{- $units := dict "ns" 0 "us" 0 "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
@@ -95,12 +95,12 @@
 {{- end -}}
 {{- end }}
 
-{{/* A Kubernetes quantity as text, also where values have a number. */}}
+{{/* A Kubernetes quantity as text, even if the value is a number. */}}
 {{- define "twintier.quantityText" -}}
 {{- if kindIs "string" . -}}{{ . }}{{- else if eq (floor .) (float64 .) -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
 {{- end }}
 
-{{/* Milliseconds or bytes: list of the kind (duration or size) and the text. */}}
+{{/* Milliseconds or bytes. Arguments: the kind (duration or size) and the text. */}}
 {{- define "twintier.amount" -}}
 {{- include (ternary "twintier.milliseconds" "twintier.bytes" (eq (index . 0) "duration")) (index . 1) -}}
 {{- end }}
@@ -113,7 +113,7 @@ List of bytes of entries and bytes in flight.
 {{- add 64 (ceil (divf (mulf 1.2 (addf (index . 0) (index . 1))) 1048576)) -}}
 {{- end }}
 
-{{/* Smallest memory tier that the service takes: eight values of the largest size. */}}
+{{/* Smallest memory tier that the service accepts: eight values of the largest size. */}}
 {{- define "twintier.leastL1" -}}
 {{- max 1048576 (mul 8 (include "twintier.bytes" (include "twintier.setting" (list . "limits.value_size" "1MiB")))) -}}
 {{- end }}
@@ -138,7 +138,7 @@ Empty too where the limit leaves nothing, which twintier.check refuses.
 {{- end -}}
 {{- end }}
 
-{{/* The file of the service: `config`, with the size of the memory tier. */}}
+{{/* Configuration file of the service: `config`, with the size of the memory tier. */}}
 {{- define "twintier.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- with include "twintier.l1Size" . -}}
@@ -147,7 +147,7 @@ Empty too where the limit leaves nothing, which twintier.check refuses.
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* Seconds a pod has to end. */}}
+{{/* Grace period of a pod in seconds. */}}
 {{- define "twintier.gracePeriod" -}}
 {{- if not (kindIs "invalid" .Values.terminationGracePeriodSeconds) -}}
 {{- int .Values.terminationGracePeriodSeconds -}}
@@ -156,14 +156,14 @@ Empty too where the limit leaves nothing, which twintier.check refuses.
 {{- end -}}
 {{- end }}
 
-{{/* Seconds of a drain, and 5 more: the pod serves on for the delay, then finishes its calls. */}}
+{{/* Seconds of a drain, plus 5: the pod keeps serving for the delay, then finishes its calls. */}}
 {{- define "twintier.computedGracePeriod" -}}
 {{- $delay := include "twintier.milliseconds" (include "twintier.setting" (list . "drain.delay" "5s")) -}}
 {{- $timeout := include "twintier.milliseconds" (include "twintier.setting" (list . "drain.timeout" "20s")) -}}
 {{- add 5 (ceil (divf (add $delay $timeout) 1000)) -}}
 {{- end }}
 
-{{/* Whether replicas share a Redis, as far as values tell: "true" or empty. */}}
+{{/* "true" if the values configure a Redis, else empty. */}}
 {{- define "twintier.hasRedis" -}}
 {{- $named := false -}}
 {{- range .Values.extraEnv -}}
@@ -176,12 +176,12 @@ true
 {{- end -}}
 {{- end }}
 
-{{/* Most replicas there may be at once. */}}
+{{/* Largest number of replicas. */}}
 {{- define "twintier.mostReplicas" -}}
 {{- ternary .Values.autoscaling.maxReplicas .Values.replicaCount .Values.autoscaling.enabled -}}
 {{- end }}
 
-{{/* Names of the files of redis.existingSecret that settings name: `setting: key`. */}}
+{{/* Settings that name a file of redis.existingSecret: `setting: key`. */}}
 {{- define "twintier.redisFiles" -}}
 {{- with .Values.redis -}}
 {{- if .existingSecret -}}

@@ -1,4 +1,4 @@
-//! All checks of the diagnosis, and those of readiness and the self-audit.
+//! Runs all checks of the diagnosis, and contains those of readiness and the self-audit.
 
 use super::finding::{Finding, Level, Signs};
 use crate::cache::fleet::health::NotReady;

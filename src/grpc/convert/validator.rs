@@ -1,4 +1,4 @@
-//! The collector of broken rules, and the checks that several requests share.
+//! Collects the violations of a request; checks that several requests share.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -71,8 +71,9 @@ pub trait Refusal {
     fn retry_delay(&self) -> Option<Duration>;
     /// Field and description of each violation.
     fn violations(&self) -> Vec<(String, String)>;
-    /// Asserts exactly these fields, each with a description that contains the text.
-    fn names(&self, expected: &[(&str, &str)]);
+    /// Asserts that the violations are of exactly these fields, and that each description contains
+    /// its text.
+    fn assert_violations(&self, expected: &[(&str, &str)]);
 }
 
 impl Refusal for Status {
@@ -94,14 +95,14 @@ impl Refusal for Status {
     }
 
     #[track_caller]
-    fn names(&self, expected: &[(&str, &str)]) {
+    fn assert_violations(&self, expected: &[(&str, &str)]) {
         assert_eq!(self.code(), Code::InvalidArgument, "{self:?}");
         assert_eq!(self.reason(), "INVALID_REQUEST");
         let violations = self.violations();
         let fields: Vec<_> = violations.iter().map(|(field, _)| field.as_str()).collect();
         assert_eq!(fields, expected.iter().map(|(field, _)| *field).collect::<Vec<_>>(), "{violations:?}");
         for ((field, description), (_, text)) in violations.iter().zip(expected) {
-            assert!(description.contains(text), "{field}: {description:?} does not say {text:?}");
+            assert!(description.contains(text), "{field}: {description:?} does not contain {text:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{Redis, deployment_slot, eventually};
 
 const SLOTS: u16 = 16384;
 
-/// The cluster. Killed on drop.
+/// The cluster. Its processes are killed on drop.
 pub struct Cluster {
     pub nodes: Vec<Redis>,
     _room: SemaphorePermit<'static>,
@@ -23,7 +23,7 @@ struct Member {
     id: String,
     port: u16,
     flags: String,
-    /// The primary's id, of a replica.
+    /// Id of its primary, if it is a replica.
     follows: String,
     epoch: u64,
     connected: bool,
@@ -37,7 +37,7 @@ impl Member {
 }
 
 impl Cluster {
-    /// Starts it with further arguments for each node, and waits until it is complete.
+    /// Starts the cluster with additional arguments for each node, and waits until it is complete.
     pub async fn start(args: &[&str]) -> Cluster {
         let room = deployment_slot().await;
         let mut nodes = Vec::new();
@@ -64,11 +64,11 @@ impl Cluster {
             let primary = cluster.id(index - 3).await;
             let node = &cluster.nodes[index];
             eventually("a node knows its primary", async || {
-                node.asked(&["CLUSTER", "REPLICATE", &primary]).await.is_some()
+                node.try_cli(&["CLUSTER", "REPLICATE", &primary]).await.is_some()
             })
             .await;
         }
-        cluster.settles().await;
+        cluster.wait_until_settled().await;
         cluster
     }
 
@@ -77,13 +77,14 @@ impl Cluster {
         format!("redis-cluster://{}", hosts.join(","))
     }
 
-    /// The slot of a partition of the service.
+    /// Slot of a partition of the service.
     pub async fn slot(&self, partition: u16) -> u16 {
         let node = self.nodes.iter().find(|node| node.is_running()).unwrap();
         node.cli(&["CLUSTER", "KEYSLOT", &format!("{{{partition}}}")]).await.number() as u16
     }
 
-    /// The node that serves a slot. If several claim it, the one with the newest configuration.
+    /// Index of the node that serves a slot. If several claim it, the one with the newest
+    /// configuration.
     pub async fn primary(&self, slot: u16) -> Option<usize> {
         let mut newest = None;
         for (index, node) in self.nodes.iter().enumerate() {
@@ -96,7 +97,7 @@ impl Cluster {
         newest.map(|(_, index)| index)
     }
 
-    /// A replica of a node that is up.
+    /// Index of a replica of this node that is up.
     pub async fn replica(&self, primary: usize) -> Option<usize> {
         let members = members(&self.nodes[primary]).await?;
         let id = &members.iter().find(|member| member.flags.contains("myself"))?.id;
@@ -104,8 +105,8 @@ impl Cluster {
         self.index(members.iter().find(up)?.port)
     }
 
-    /// Waits until a slot is served by another node than `old`; returns it.
-    pub async fn follows(&self, slot: u16, old: usize) -> usize {
+    /// Waits until another node than `old` serves the slot, and returns its index.
+    pub async fn wait_for_new_primary(&self, slot: u16, old: usize) -> usize {
         let mut new = old;
         eventually("another node serves the slot", async || {
             new = self.primary(slot).await.unwrap_or(old);
@@ -117,13 +118,13 @@ impl Cluster {
 
     /// Waits until every node knows every other, all slots are served, and every primary has a
     /// replica with its data.
-    pub async fn settles(&self) {
-        eventually("the cluster is whole", async || {
+    pub async fn wait_until_settled(&self) {
+        eventually("the cluster is complete", async || {
             let mut views = BTreeSet::new();
             for node in &self.nodes {
                 let Some(members) = members(node).await else { return false };
-                let Some(info) = node.asked(&["CLUSTER", "INFO"]).await else { return false };
-                let Some(Reply::List(role)) = node.asked(&["ROLE"]).await else { return false };
+                let Some(info) = node.try_cli(&["CLUSTER", "INFO"]).await else { return false };
+                let Some(Reply::List(role)) = node.try_cli(&["ROLE"]).await else { return false };
                 let ready = match role[0].text().as_str() {
                     "master" => {
                         members.iter().any(|member| member.flags.contains("myself") && !member.slots.is_empty())
@@ -145,7 +146,7 @@ impl Cluster {
         .await;
     }
 
-    /// Starts a manual failover to a replica, and waits until it serves `slot`. Returns it.
+    /// Starts a manual failover to a replica, waits until it serves `slot`, and returns its index.
     pub async fn fail_over(&self, slot: u16) -> usize {
         loop {
             let mut old = 0;
@@ -153,24 +154,24 @@ impl Cluster {
                 let Some(primary) = self.primary(slot).await else { return false };
                 let Some(replica) = self.replica(primary).await else { return false };
                 old = primary;
-                self.nodes[replica].asked(&["CLUSTER", "FAILOVER"]).await.is_some()
+                self.nodes[replica].try_cli(&["CLUSTER", "FAILOVER"]).await.is_some()
             })
             .await;
-            // The nodes give up after five seconds if the replica cannot catch up.
-            if let Ok(new) = timeout(Duration::from_secs(6), self.follows(slot, old)).await {
+            // The nodes abort a failover after five seconds if the replica cannot catch up.
+            if let Ok(new) = timeout(Duration::from_secs(6), self.wait_for_new_primary(slot, old)).await {
                 return new;
             }
         }
     }
 
-    /// Starts to move a slot: it migrates, but no key has moved yet.
+    /// Starts to move a slot. No key has moved yet.
     pub async fn begin_move(&self, slot: u16, from: usize, to: usize) {
         let (slot, from_id, to_id) = (slot.to_string(), self.id(from).await, self.id(to).await);
         self.nodes[to].cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
         self.nodes[from].cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
     }
 
-    /// Moves at most `most` keys of a migrating slot. Returns how many.
+    /// Moves up to `most` keys of a migrating slot. Returns their number.
     pub async fn move_keys(&self, slot: u16, from: usize, to: usize, most: u32) -> usize {
         let reply = self.nodes[from].cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), &most.to_string()]).await;
         let Reply::List(keys) = reply else { panic!("keys: {reply:?}") };
@@ -206,12 +207,12 @@ impl Cluster {
     }
 
     /// Adds a removed node again, as a replica of `primary`.
-    pub async fn take_in(&self, node: usize, primary: usize) {
+    pub async fn add_replica(&self, node: usize, primary: usize) {
         let (port, bus) = (self.nodes[node].port().to_string(), self.bus(node).await);
         self.nodes[primary].cli(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
         let id = self.id(primary).await;
         eventually("a node knows its primary", async || {
-            self.nodes[node].asked(&["CLUSTER", "REPLICATE", &id]).await.is_some()
+            self.nodes[node].try_cli(&["CLUSTER", "REPLICATE", &id]).await.is_some()
         })
         .await;
     }
@@ -234,13 +235,13 @@ impl Cluster {
     }
 }
 
-/// The cluster as a node sees it. `None` if the node does not answer.
+/// The nodes of the cluster as a node lists them. `None` if it does not answer.
 async fn members(node: &Redis) -> Option<Vec<Member>> {
-    let text = node.asked(&["CLUSTER", "NODES"]).await?.text();
+    let text = node.try_cli(&["CLUSTER", "NODES"]).await?.text();
     text.lines().map(member).collect()
 }
 
-/// A line of CLUSTER NODES: id, address, flags, primary, ping, pong, epoch, link, slots.
+/// Parses a line of CLUSTER NODES: id, address, flags, primary, ping, pong, epoch, link, slots.
 fn member(line: &str) -> Option<Member> {
     let words: Vec<_> = line.split(' ').collect();
     let port = words.get(1)?.split(['@', ',']).next()?.rsplit(':').next()?.parse().ok()?;

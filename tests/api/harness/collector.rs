@@ -59,7 +59,7 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    /// Everything received, in order.
+    /// All messages received, in order.
     pub fn bytes(&self) -> Vec<Bytes> {
         self.received.lock().unwrap().clone()
     }
@@ -72,7 +72,7 @@ impl Collector {
         scopes.flat_map(|scope| scope.metrics).map(|metric| metric.name).collect()
     }
 
-    /// The latest metric of that name, with its resource.
+    /// The latest metric of this name, with the attributes of its resource.
     pub fn latest(&self, name: &str) -> Option<(Vec<(String, String)>, Metric)> {
         let received = self.bytes();
         let requests = received.iter().rev().map(|bytes| ExportMetricsServiceRequest::decode(bytes.clone()).unwrap());

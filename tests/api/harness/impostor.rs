@@ -19,7 +19,7 @@ pub struct Impostor {
 impl Impostor {
     /// Sends `head` once, then `body` repeatedly. Closes the connection after the head if the body
     /// is empty.
-    pub async fn saying(head: &[u8], body: &[u8]) -> Impostor {
+    pub async fn sending(head: &[u8], body: &[u8]) -> Impostor {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (ended, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
@@ -46,12 +46,12 @@ impl Impostor {
     }
 
     /// Number of connections that ended.
-    pub fn ended(&self) -> usize {
+    pub fn closed_connections(&self) -> usize {
         self.ended.load(Ordering::Relaxed)
     }
 
     /// Most bytes that a peer read on one connection.
-    pub fn most_taken(&self) -> usize {
+    pub fn max_bytes_read(&self) -> usize {
         self.most.load(Ordering::Relaxed)
     }
 }

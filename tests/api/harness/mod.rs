@@ -32,20 +32,20 @@ pub use replica::{Fleet, Replica};
 pub use resp::{Reply, command, command_as};
 pub use scrape::Scrape;
 pub use sentinels::Sentinels;
-pub use watcher::{Sight, Watcher, quick};
+pub use watcher::{WatchEvent, Watcher, with_short_heartbeats};
 pub use wire::{Unfinished, Wire, connect_from, framed, one_message};
 
 /// Longest wait for an expected state.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Allowance for a loaded machine on top of a limit that the service promises. Tests distinguish an
-/// end from a hang. Drills and benches measure speed.
+/// Allowance for a loaded machine, added to a limit that the service promises. It is wide: tests
+/// only distinguish an end from a hang. Drills and benches measure speed.
 const SLOW_MACHINE_ALLOWANCE: Duration = Duration::from_secs(10);
 
 /// Staleness bound of tests about staleness.
 pub const MAX_STALENESS: Duration = Duration::from_millis(500);
 
-/// Allowance on top of a bound for scheduling on a loaded machine. It belongs to the test, not to
+/// Allowance for scheduling on a loaded machine, added to a bound. It belongs to the test, not to
 /// the promise.
 pub const SCHEDULING_ALLOWANCE: Duration = Duration::from_millis(400);
 
@@ -96,8 +96,8 @@ pub async fn always_until(moment: Instant, mut check: impl AsyncFnMut()) {
 
 /// Returns the result of `work`, which the service promises within `promised`.
 ///
-/// No other assertion is about a duration. If a slower way to the same result exists, a test shows
-/// which one was taken by its effects, or makes that way slower than any machine.
+/// Only this function asserts a duration. If a slower way leads to the same result, a test tells
+/// the ways apart by their effects, or makes the slower way longer than any machine takes.
 #[track_caller]
 pub fn within<T>(promised: Duration, work: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
@@ -111,13 +111,13 @@ pub fn within<T>(promised: Duration, work: impl Future<Output = T>) -> impl Futu
     }
 }
 
-/// With or without Redis, for scenarios that hold in both.
+/// With or without Redis, for scenarios that hold in both modes.
 pub struct Mode {
     redis: Option<Redis>,
 }
 
 impl Mode {
-    pub fn alone() -> Mode {
+    pub fn standalone() -> Mode {
         Mode { redis: None }
     }
 
@@ -125,11 +125,11 @@ impl Mode {
         Mode { redis: Some(Redis::start().await) }
     }
 
-    pub fn is_alone(&self) -> bool {
+    pub fn is_standalone(&self) -> bool {
         self.redis.is_none()
     }
 
-    /// A replica that is ready.
+    /// Starts a replica, and waits until it is ready.
     pub async fn replica(&self, settings: &[(&str, &str)]) -> Replica {
         match &self.redis {
             Some(redis) => Replica::on(redis, settings).await,
@@ -144,7 +144,7 @@ macro_rules! in_both_modes {
         mod alone {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $scenario() {
-                super::$scenario(crate::harness::Mode::alone()).await;
+                super::$scenario(crate::harness::Mode::standalone()).await;
             })+
         }
         mod with_redis {

@@ -24,13 +24,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it with these settings, and waits until it listens.
+    /// Starts the program with these settings, and waits until it listens.
     pub async fn start(settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
-        Process::of(Path::new(env!("CARGO_BIN_EXE_twintier")), settings, environment).await
+        Process::of_build(Path::new(env!("CARGO_BIN_EXE_twintier")), settings, environment).await
     }
 
-    /// Starts another build of the program.
-    pub async fn of(program: &Path, settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
+    /// Starts another build of the program, and waits until it listens.
+    pub async fn of_build(program: &Path, settings: &[(&str, &str)], environment: &[(String, String)]) -> Process {
         let port = super::redis::free_port();
         let listen = format!("127.0.0.1:{port}");
         let all = [
@@ -52,12 +52,12 @@ impl Process {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Its process id.
+    /// Id of the process.
     pub fn id(&self) -> u32 {
         self.child.as_ref().expect("running").id()
     }
 
-    /// Starts it again, and waits until it listens.
+    /// Starts the program again, and waits until it listens.
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "still running");
         let mut command = Command::new(&self.program);
@@ -75,7 +75,7 @@ impl Process {
         .await;
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     pub fn kill9(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -83,19 +83,19 @@ impl Process {
         }
     }
 
-    /// SIGTERM, and waits for the end; returns whether it ended well.
-    pub async fn end(&mut self) -> bool {
+    /// Sends SIGTERM, and waits for the end. Returns true if it exited with success.
+    pub async fn terminate_and_wait(&mut self) -> bool {
         self.terminate();
-        self.ended().await
+        self.wait_for_exit().await
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub fn terminate(&mut self) {
         kill_process(Pid::from_child(self.child.as_ref().expect("running")), Signal::TERM).unwrap();
     }
 
-    /// Waits for the end; returns whether it ended well.
-    pub async fn ended(&mut self) -> bool {
+    /// Waits for the end. Returns true if it exited with success.
+    pub async fn wait_for_exit(&mut self) -> bool {
         let mut child = self.child.take().expect("running");
         let ended = async {
             loop {

@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// Burst of a rate limit, in bytes.
 const PIECE: usize = 512;
-/// The same on a link that all connections share.
+/// Burst of the rate limit of a link that all connections share, in bytes.
 const SHARED_PIECE: usize = 16 * 1024;
-/// Time for which a shared link may catch up after timers that were late.
+/// Time by which a shared link may catch up after late timers.
 const CATCH_UP: Duration = Duration::from_millis(10);
 
-/// Purpose of a connection. It starts as `Commands` and becomes `Subscription` with the first
+/// Purpose of a connection. It starts as `Commands` and becomes `Subscription` at the first
 /// SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -40,7 +40,7 @@ struct Way {
     lossy: bool,
     latency: Duration,
     jitter: Duration,
-    /// Bytes per second. Zero for no limit.
+    /// Bytes per second. Zero means no limit.
     rate: u32,
 }
 
@@ -49,19 +49,19 @@ struct Rules {
     /// Target of new connections.
     port: u16,
     refusing: bool,
-    /// Database that is selected in place of number 0.
+    /// Database that replaces number 0.
     database: Option<u8>,
     /// Counts resets of each class: a connection ends when the count of its class moves.
     resets: [u64; 2],
     ways: [[Way; 2]; 2],
-    /// Bytes per second of all connections together in each direction. Zero for no limit.
+    /// Bytes per second of all connections together in each direction. Zero means no limit.
     shared: [u32; 2],
 }
 
-/// Time for each direction at which the shared link is free again. Connections take turns.
+/// Time at which the shared link is free again, for each direction. Connections take turns.
 type Link = Arc<[Mutex<Instant>; 2]>;
 
-/// The proxy. Stopped with all its connections on drop.
+/// The proxy. Stops with all its connections on drop.
 pub struct Proxy {
     address: SocketAddr,
     rules: Arc<watch::Sender<Rules>>,
@@ -71,7 +71,7 @@ pub struct Proxy {
 type SharedClass = Arc<watch::Sender<Class>>;
 
 impl Proxy {
-    /// A proxy to a port of this machine.
+    /// Starts a proxy to a port of this machine.
     pub async fn to(port: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -103,7 +103,7 @@ impl Proxy {
         self.way(class, direction, |way| way.lossy = true);
     }
 
-    /// Delays bytes at random, up to this time. Keeps their order.
+    /// Delays bytes by a random time of up to `jitter`. Keeps their order.
     pub fn jitter(&self, class: Class, direction: Direction, jitter: Duration) {
         self.way(class, direction, |way| way.jitter = jitter);
     }
@@ -114,23 +114,23 @@ impl Proxy {
     }
 
     /// Limits each connection to this many bytes per second.
-    pub fn slow(&self, class: Class, direction: Direction, rate: u32) {
+    pub fn limit_each(&self, class: Class, direction: Direction, rate: u32) {
         self.way(class, direction, |way| way.rate = rate);
     }
 
-    /// Replaces database 0 with this one on new connections, unnoticed by the client.
-    pub fn selects(&self, database: u8) {
+    /// Replaces database 0 with this one on new connections, without the client's knowledge.
+    pub fn select_database(&self, database: u8) {
         self.rules.send_modify(|rules| rules.database = Some(database));
     }
 
     /// Limits one direction of all connections together to this many bytes per second, in equal
     /// shares.
-    pub fn share(&self, direction: Direction, rate: u32) {
+    pub fn limit_together(&self, direction: Direction, rate: u32) {
         self.rules.send_modify(|rules| rules.shared[direction as usize] = rate);
     }
 
-    /// Closes every connection. New ones connect to another port.
-    pub fn leads_to(&self, port: u16) {
+    /// Closes every connection, and connects new ones to another port.
+    pub fn redirect(&self, port: u16) {
         self.rules.send_modify(|rules| rules.port = port);
         self.reset(Class::Commands);
         self.reset(Class::Subscription);
@@ -141,7 +141,7 @@ impl Proxy {
         self.rules.send_modify(|rules| rules.resets[class as usize] += 1);
     }
 
-    /// Closes every connection, and every new one at once, until `welcome`.
+    /// Closes every connection, and each new one at once, until `welcome`.
     pub fn refuse(&self) {
         self.rules.send_modify(|rules| rules.refusing = true);
         self.reset(Class::Commands);
@@ -149,7 +149,7 @@ impl Proxy {
     }
 
     /// Accepts new connections again.
-    pub fn welcome(&self) {
+    pub fn accept_again(&self) {
         self.rules.send_modify(|rules| rules.refusing = false);
     }
 
@@ -165,7 +165,7 @@ impl Drop for Proxy {
 }
 
 async fn accept(listener: TcpListener, rules: Arc<watch::Sender<Rules>>) {
-    // Owned here, so that the connections end with the proxy.
+    // Dropped with this task, so that the connections end with the proxy.
     let mut connections = JoinSet::new();
     let link: Link = Arc::new([Mutex::new(Instant::now()), Mutex::new(Instant::now())]);
     loop {
@@ -191,7 +191,7 @@ async fn serve(client: TcpStream, rules: Arc<watch::Sender<Rules>>, link: Link) 
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let class: SharedClass = Arc::new(watch::Sender::new(Class::Commands));
-    // A reset is what both ends see when this function ends in any way but the peers' own.
+    // Both ends see a reset, unless the peers close the connection themselves.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     tokio::select! {
@@ -292,7 +292,8 @@ async fn give(
     }
 }
 
-/// Replaces the number in SELECT 0. It comes alone, in one piece: its client waits for the answer.
+/// Replaces the number in SELECT 0. The command arrives alone and in one piece: its client waits
+/// for the answer.
 fn select(bytes: &mut [u8], database: u8) {
     const COMMAND: &[u8] = b"SELECT\r\n$1\r\n0\r\n";
     if let Some(at) = bytes.windows(COMMAND.len()).position(|window| window == COMMAND) {
@@ -300,7 +301,7 @@ fn select(bytes: &mut [u8], database: u8) {
     }
 }
 
-/// Waits until the link has carried so many bytes.
+/// Waits until the link has carried this many bytes.
 async fn take_turn(link: &Mutex<Instant>, bytes: usize, rate: u32) {
     let mut free = link.lock().await;
     let now = Instant::now();
@@ -309,7 +310,7 @@ async fn take_turn(link: &Mutex<Instant>, bytes: usize, rate: u32) {
     sleep_until(*free).await;
 }
 
-/// Finds the word SUBSCRIBE, also when it comes in pieces.
+/// Finds the word SUBSCRIBE, also across pieces.
 #[derive(Default)]
 struct Sniffer(Vec<u8>);
 

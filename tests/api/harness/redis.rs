@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::WAIT_TIMEOUT;
 use super::resp::{self, Reply};
 
-/// A Redis on 127.0.0.1. Killed on drop.
+/// A Redis on 127.0.0.1. Its process is killed on drop.
 pub struct Redis {
     port: u16,
-    /// Configuration file of a sentinel, which keeps its state there.
+    /// Configuration file of a sentinel, which stores its state in it.
     file: Option<PathBuf>,
     args: Vec<String>,
     environment: Vec<(String, String)>,
@@ -30,31 +30,31 @@ impl Redis {
         Redis::with(&[]).await
     }
 
-    /// Starts an empty Redis with further arguments.
+    /// Starts an empty Redis with additional arguments.
     pub async fn with(args: &[&str]) -> Redis {
-        let mut redis = Redis::absent(args);
+        let mut redis = Redis::not_started(args);
         redis.restart().await;
         redis
     }
 
-    /// A Redis that is not started yet.
-    pub fn absent(args: &[&str]) -> Redis {
+    /// Reserves a port for a Redis that is not started yet.
+    pub fn not_started(args: &[&str]) -> Redis {
         let directory = tempfile::Builder::new().prefix("twintier-redis-").tempdir().unwrap();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         Redis { port: free_port(), file: None, args, environment: Vec::new(), directory, child: None }
     }
 
-    /// An empty Redis with variables in its environment.
-    pub async fn in_environment(environment: &[(String, String)]) -> Redis {
-        let mut redis = Redis::absent(&[]);
+    /// Starts an empty Redis with variables in its environment.
+    pub async fn with_environment(environment: &[(String, String)]) -> Redis {
+        let mut redis = Redis::not_started(&[]);
         redis.environment = environment.to_vec();
         redis.restart().await;
         redis
     }
 
-    /// A sentinel with this configuration.
+    /// Starts a sentinel with this configuration.
     pub async fn sentinel(configuration: &str) -> Redis {
-        let mut redis = Redis::absent(&["--sentinel"]);
+        let mut redis = Redis::not_started(&["--sentinel"]);
         let file = redis.directory.path().join("sentinel.conf");
         std::fs::write(&file, configuration).unwrap();
         redis.file = Some(file);
@@ -70,7 +70,8 @@ impl Redis {
         url(self.port)
     }
 
-    /// Starts it again on the same port. Loads its data from disk if arguments enable persistence.
+    /// Starts it again on the same port. It loads its data from disk if the arguments enable
+    /// persistence.
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "still running");
         let child = Command::new(program())
@@ -94,7 +95,7 @@ impl Redis {
         assert!(timeout(WAIT_TIMEOUT, starting).await.is_ok(), "redis-server did not start: {}", self.log());
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     pub fn kill9(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -102,12 +103,12 @@ impl Redis {
         }
     }
 
-    /// SIGSTOP: it keeps its connections and does not answer.
+    /// Sends SIGSTOP: it keeps its connections and does not answer.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
@@ -122,21 +123,21 @@ impl Redis {
     }
 
     /// Runs one command on a new connection. `None` after a timeout or an error.
-    pub async fn asked<A: AsRef<[u8]>>(&self, args: &[A]) -> Option<Reply> {
+    pub async fn try_cli<A: AsRef<[u8]>>(&self, args: &[A]) -> Option<Reply> {
         match timeout(Duration::from_millis(300), resp::command(self.port, args)).await {
             Ok(Ok(Reply::Error(_)) | Err(_)) | Err(_) => None,
             Ok(Ok(reply)) => Some(reply),
         }
     }
 
-    /// True if there is a process, frozen or not.
+    /// True if the process exists, frozen or not.
     pub fn is_running(&self) -> bool {
         self.child.is_some()
     }
 
     async fn answers(&self) -> bool {
         let ping = resp::command(self.port, &["PING"]);
-        // A server that requires a password is up, too.
+        // A server that requires a password is up too.
         matches!(timeout(Duration::from_secs(1), ping).await, Ok(Ok(_)))
     }
 
@@ -145,7 +146,7 @@ impl Redis {
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
-    /// The directory of its files.
+    /// Directory of its files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -161,7 +162,7 @@ impl Drop for Redis {
     }
 }
 
-/// Server program: TEST_REDIS, else redis-server of the system.
+/// Path of the server program: TEST_REDIS, else redis-server of the system.
 fn program() -> std::ffi::OsString {
     std::env::var_os("TEST_REDIS").unwrap_or_else(|| "redis-server".into())
 }
@@ -170,7 +171,7 @@ pub fn url(port: u16) -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
-/// A port below the ephemeral range, so that it stays free while a Redis is down.
+/// A port below the ephemeral range, which stays free while a Redis is down.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = 12_000 + (std::process::id() % 190) as u16 * 100;

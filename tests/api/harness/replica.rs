@@ -18,7 +18,7 @@ use super::answers::set_request;
 use super::process::Process;
 use super::{Answer as _, Redis, Scrape, eventually};
 
-/// One replica. Stopped in the background on drop.
+/// One replica. It stops in the background on drop.
 pub struct Replica {
     app: Option<App>,
     process: Option<Process>,
@@ -32,10 +32,10 @@ pub struct Replica {
 const LONG_TIMEOUTS: &[(&str, &str)] =
     &[("redis.read_timeout", "1s"), ("redis.write_timeout", "5s"), ("redis.unresponsive_after", "5s")];
 
-/// A configuration with these settings, given like flags.
+/// Builds a configuration from these settings, as from flags.
 fn config(settings: &[(&str, &str)]) -> Config {
     let own_port = [("server.listen", "127.0.0.1:0"), ("admin.enabled", "false")];
-    // A renewed connection would fail a call that was not sent yet.
+    // A connection that is renewed would fail a call that was not sent yet.
     let defaults = [("drain.delay", "0s"), ("drain.timeout", "3s"), ("server.max_connection_age", "1h")];
     let overrides =
         own_port.iter().chain(&defaults).chain(settings).map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
@@ -44,28 +44,29 @@ fn config(settings: &[(&str, &str)]) -> Config {
 }
 
 impl Replica {
-    /// Starts a replica, without Redis unless `settings` name one. Does not wait.
+    /// Starts a replica, without Redis unless `settings` name one. Does not wait for Redis.
     pub async fn start(settings: &[(&str, &str)]) -> Replica {
         Replica::start_with(settings, Safeguards::default()).await
     }
 
-    /// Starts a replica with these safeguards. A test build can have one switched off.
-    pub async fn start_with(settings: &[(&str, &str)], protections: Safeguards) -> Replica {
-        let app = App::start_with(config(settings), protections).await.expect("starts");
-        Replica::here(app).await
+    /// Starts a replica with these safeguards. A build for drills can switch one off.
+    pub async fn start_with(settings: &[(&str, &str)], safeguards: Safeguards) -> Replica {
+        let app = App::start_with(config(settings), safeguards).await.expect("starts");
+        Replica::in_process(app).await
     }
 
-    /// Starts a replica that can be scraped and exports metrics by the OTEL_* `variables`.
+    /// Starts a replica that can be scraped, and that exports metrics as the OTEL_* `variables`
+    /// say.
     pub async fn with_metrics(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Replica {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let replica = Identity::new();
         let metrics = MetricsConfig::from_variables(owned, true, &replica.id);
         let observers = Observers { tracing: None, metrics, log_level: None };
         let app = App::start_as(replica, config(settings), observers).await;
-        Replica::here(app.expect("starts")).await
+        Replica::in_process(app.expect("starts")).await
     }
 
-    async fn here(app: App) -> Replica {
+    async fn in_process(app: App) -> Replica {
         let address = app.address();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts");
         let client = CacheServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
@@ -79,11 +80,11 @@ impl Replica {
     }
 
     /// Starts a replica on the Redis at `url` with these safeguards.
-    pub async fn connected_to_with(url: &str, settings: &[(&str, &str)], protections: Safeguards) -> Replica {
+    pub async fn connected_to_with(url: &str, settings: &[(&str, &str)], safeguards: Safeguards) -> Replica {
         let mut all = vec![("redis.url", url)];
         all.extend_from_slice(LONG_TIMEOUTS);
         all.extend_from_slice(settings);
-        Replica::start_with(&all, protections).await
+        Replica::start_with(&all, safeguards).await
     }
 
     /// Starts a replica as a child process with environment variables. Waits until it listens.
@@ -98,7 +99,7 @@ impl Replica {
 
     /// Starts a replica as a child process of another build. Waits until it listens.
     pub async fn of_build(program: &Path, url: &str, settings: &[(&str, &str)]) -> Replica {
-        Replica::of(Process::of(program, &[&[("redis.url", url)], LONG_TIMEOUTS, settings].concat(), &[]).await)
+        Replica::of(Process::of_build(program, &[&[("redis.url", url)], LONG_TIMEOUTS, settings].concat(), &[]).await)
     }
 
     fn of(process: Process) -> Replica {
@@ -108,27 +109,27 @@ impl Replica {
         Replica { app: None, process: Some(process), address, channel, client }
     }
 
-    /// The id of its process.
+    /// Id of the child process.
     pub fn process_id(&self) -> u32 {
         self.process.as_ref().expect("a process").id()
     }
 
-    /// Address of its admin server, which the settings have to enable.
+    /// Address of the admin server, which the settings must enable.
     pub fn admin_address(&self) -> SocketAddr {
         self.app.as_ref().and_then(App::admin_address).expect("an admin server")
     }
 
-    /// Kills its process with SIGKILL and starts it again. Waits until it listens.
+    /// Kills the child process with SIGKILL and starts it again. Waits until it listens.
     pub async fn restart(&mut self) {
         let process = self.process.as_mut().expect("a process");
         process.kill9();
         process.restart().await;
     }
 
-    /// Stops its process with SIGTERM and starts it again. Waits until it listens.
+    /// Stops the child process with SIGTERM and starts it again. Waits until it listens.
     pub async fn replace_process(&mut self) {
         let process = self.process.as_mut().expect("a process");
-        process.end().await;
+        process.terminate_and_wait().await;
         process.restart().await;
     }
 
@@ -139,38 +140,38 @@ impl Replica {
         replica
     }
 
-    /// SIGTERM to its process.
+    /// Sends SIGTERM to the child process.
     pub fn terminate(&mut self) {
         self.process.as_mut().expect("a process").terminate();
     }
 
-    /// Waits for the end of its process. Returns true if it exited with success.
-    pub async fn ended(mut self) -> bool {
-        self.process.as_mut().expect("a process").ended().await
+    /// Waits for the end of the child process. Returns true if it exited with success.
+    pub async fn wait_for_exit(mut self) -> bool {
+        self.process.as_mut().expect("a process").wait_for_exit().await
     }
 
-    /// Its metrics in Prometheus' format.
+    /// Metrics in Prometheus' format.
     pub fn scrape(&self) -> Scrape {
-        let metrics = self.app.as_ref().and_then(App::metrics).expect("told");
+        let metrics = self.app.as_ref().and_then(App::metrics).expect("metrics are enabled");
         Scrape(metrics.prometheus_text())
     }
 
-    /// Stops it without a drain, like Ctrl-C. Returns true if every RPC was finished.
+    /// Stops the replica without a drain, like Ctrl-C. Returns true if every RPC was finished.
     pub async fn stop(mut self) -> bool {
         match self.app.take() {
             Some(app) => app.stop(Stop::Now).await,
-            None => self.process.take().expect("running").end().await,
+            None => self.process.take().expect("running").terminate_and_wait().await,
         }
     }
 
-    /// Stops it with a drain, like an orchestrator.
+    /// Stops the replica with a drain, like an orchestrator.
     pub async fn drain(mut self) -> bool {
         self.app.take().expect("running").stop(Stop::Drain).await
     }
 
     // === requests ===
 
-    pub async fn ask(&self, request: pb::GetRequest) -> Result<pb::GetResponse, Status> {
+    pub async fn try_get(&self, request: pb::GetRequest) -> Result<pb::GetResponse, Status> {
         self.client.clone().get(request).await.map(tonic::Response::into_inner)
     }
 
@@ -180,17 +181,17 @@ impl Replica {
 
     pub async fn get_from(&self, namespace: &str, key: &str) -> pb::GetResponse {
         let request = pb::GetRequest { namespace: namespace.into(), key: key.into(), ..Default::default() };
-        self.ask(request).await.expect("a Get never fails")
+        self.try_get(request).await.expect("a Get never fails")
     }
 
     pub async fn get_with(&self, key: &str, tokens: &[&str]) -> pb::GetResponse {
         let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
-        self.ask(pb::GetRequest { key: key.into(), tokens, ..Default::default() }).await.expect("a Get never fails")
+        self.try_get(pb::GetRequest { key: key.into(), tokens, ..Default::default() }).await.expect("a Get never fails")
     }
 
-    pub async fn strong(&self, key: &str) -> Result<pb::GetResponse, Status> {
+    pub async fn get_strong(&self, key: &str) -> Result<pb::GetResponse, Status> {
         let consistency = pb::Consistency::Strong.into();
-        self.ask(pb::GetRequest { key: key.into(), consistency, ..Default::default() }).await
+        self.try_get(pb::GetRequest { key: key.into(), consistency, ..Default::default() }).await
     }
 
     pub async fn store(&self, request: pb::SetRequest) -> Result<pb::SetResponse, Status> {

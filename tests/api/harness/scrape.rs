@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Scrape(pub String);
 
 impl Scrape {
-    /// The one series of that name that has these labels, among others perhaps.
+    /// Value of the only series of this name that has all of these labels.
     pub fn find(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has = |line: &&str, (label, value): &(&str, &str)| line.contains(&format!("{label}=\"{value}\""));
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
@@ -15,7 +15,7 @@ impl Scrape {
         Some(value)
     }
 
-    /// Values of the series of that name that have `part` in them, by the values of a label.
+    /// Values of the series of this name that contain `part`, by the value of a label.
     pub fn by_label(&self, name: &str, label: &str, part: &str) -> BTreeMap<String, f64> {
         let lines = self.0.lines().filter(|line| line.starts_with(name) && line.contains(part));
         let pair = |line: &str| {
@@ -29,13 +29,13 @@ impl Scrape {
         self.find(name, labels).unwrap_or_else(|| panic!("no {name} {labels:?} in\n{}", self.0))
     }
 
-    /// Families by name, with their kinds.
+    /// Kind of each family, by name.
     pub fn families(&self) -> BTreeMap<String, String> {
         let types = self.0.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
         types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
     }
 
-    /// Names of the labels that series of a family have, but for the bounds of buckets.
+    /// Names of the labels of a family's series, except the bounds of buckets.
     pub fn labels(&self, family: &str) -> BTreeSet<String> {
         let mut labels = BTreeSet::new();
         for line in self.0.lines().filter(|line| !line.starts_with('#')) {

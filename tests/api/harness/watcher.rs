@@ -19,12 +19,12 @@ pub struct Watcher {
 
 /// An event of a watch, without heartbeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// Keys, by what happened to them.
+pub enum WatchEvent {
+    /// A change of keys.
     Keys(pb::ChangeKind, Vec<String>),
-    /// A selector in words.
+    /// A change by a selector, in words.
     Selected(pb::ChangeKind, String),
-    Broken(pb::DiscontinuityReason),
+    Discontinuity(pb::DiscontinuityReason),
 }
 
 impl Watcher {
@@ -40,16 +40,17 @@ impl Watcher {
     }
 
     /// Opens a watch of a whole namespace, and waits until it is proven.
-    pub async fn stands(replica: &Replica) -> Watcher {
-        let mut watcher = Watcher::open(replica, quick(pb::WatchRequest::default())).await.expect("opens");
+    pub async fn open_proven(replica: &Replica) -> Watcher {
+        let mut watcher =
+            Watcher::open(replica, with_short_heartbeats(pb::WatchRequest::default())).await.expect("opens");
         while watcher.heartbeat().await.proof_age.is_none() {}
         watcher
     }
 
     /// The next event.
     pub async fn event(&mut self) -> Result<Event, Status> {
-        let message = timeout(WAIT_TIMEOUT, self.events.message()).await.expect("a heartbeat in good time");
-        let event = message?.expect("a watch ends in a status").event.expect("an event");
+        let message = timeout(WAIT_TIMEOUT, self.events.message()).await.expect("a heartbeat arrives in time");
+        let event = message?.expect("a watch ends with a status").event.expect("an event");
         match &event {
             Event::Heartbeat(heartbeat) => self.tokens = vec![heartbeat.token.clone()],
             Event::Change(change) => self.tokens.extend(Some(change.token.clone()).filter(|token| !token.is_empty())),
@@ -59,20 +60,20 @@ impl Watcher {
     }
 
     /// The next event that is not a heartbeat.
-    pub async fn sees(&mut self) -> Sight {
+    pub async fn next_change(&mut self) -> WatchEvent {
         loop {
-            match self.event().await.expect("the watch goes on") {
+            match self.event().await.expect("the watch is open") {
                 Event::Heartbeat(_) => {}
-                Event::Discontinuity(discontinuity) => return Sight::Broken(discontinuity.reason()),
-                Event::Change(change) => return sight(&change),
+                Event::Discontinuity(discontinuity) => return WatchEvent::Discontinuity(discontinuity.reason()),
+                Event::Change(change) => return watch_event(&change),
             }
         }
     }
 
-    /// The next heartbeat; nothing else may come before it.
+    /// The next heartbeat. Fails at a change.
     pub async fn heartbeat(&mut self) -> pb::WatchHeartbeat {
         loop {
-            match self.event().await.expect("the watch goes on") {
+            match self.event().await.expect("the watch is open") {
                 Event::Heartbeat(heartbeat) => return heartbeat,
                 Event::Discontinuity(_) => {}
                 Event::Change(change) => panic!("a change: {change:?}"),
@@ -90,19 +91,19 @@ impl Watcher {
     }
 }
 
-fn sight(change: &pb::WatchChange) -> Sight {
+fn watch_event(change: &pb::WatchChange) -> WatchEvent {
     let kind = change.kind();
     match change.covers.clone().expect("a change covers something") {
-        Covers::Keys(keys) => Sight::Keys(kind, keys.keys),
-        Covers::Prefix(prefix) => Sight::Selected(kind, format!("prefix {prefix}")),
-        Covers::Pattern(pattern) => Sight::Selected(kind, format!("pattern {pattern}")),
-        Covers::Tag(tag) => Sight::Selected(kind, format!("tag {tag}")),
-        Covers::WholeNamespace(_) => Sight::Selected(kind, "everything".to_owned()),
+        Covers::Keys(keys) => WatchEvent::Keys(kind, keys.keys),
+        Covers::Prefix(prefix) => WatchEvent::Selected(kind, format!("prefix {prefix}")),
+        Covers::Pattern(pattern) => WatchEvent::Selected(kind, format!("pattern {pattern}")),
+        Covers::Tag(tag) => WatchEvent::Selected(kind, format!("tag {tag}")),
+        Covers::WholeNamespace(_) => WatchEvent::Selected(kind, "everything".to_owned()),
     }
 }
 
-/// A request with the shortest heartbeat interval.
-pub fn quick(request: pb::WatchRequest) -> pb::WatchRequest {
+/// Requests the shortest heartbeat interval.
+pub fn with_short_heartbeats(request: pb::WatchRequest) -> pb::WatchRequest {
     let heartbeat_interval = prost_types::Duration::try_from(Duration::from_millis(100)).ok();
     pb::WatchRequest { heartbeat_interval, ..request }
 }

@@ -22,7 +22,7 @@ use tonic::body::Body;
 use tower_service::Service;
 use twintier::pb::cache_service_client::CacheServiceClient;
 
-/// A connection from the loopback address with number n.
+/// Opens a connection from the loopback address 127.0.0.n.
 pub async fn connect_from(n: u8, address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, n], 0))).unwrap();
@@ -41,7 +41,7 @@ impl Wire {
         Wire::try_connect(address).await.unwrap()
     }
 
-    /// The same, where it may fail.
+    /// Opens a connection, or returns the error.
     pub async fn try_connect(address: SocketAddr) -> Result<Wire, Box<dyn Error + Send + Sync>> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -50,7 +50,7 @@ impl Wire {
         Ok(Wire { address, sender })
     }
 
-    /// A connection from the loopback address with number n.
+    /// Opens a connection from the loopback address 127.0.0.n.
     pub async fn connect_from(n: u8, address: SocketAddr) -> Wire {
         let stream = connect_from(n, address).await;
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -58,7 +58,7 @@ impl Wire {
         Wire { address, sender }
     }
 
-    /// A connection whose streams have a receive window of this many bytes.
+    /// Opens a connection whose streams have a receive window of this many bytes.
     pub async fn with_window(address: SocketAddr, window: u32) -> Wire {
         let stream = TcpStream::connect(address).await.unwrap();
         let mut builder = Builder::new(TokioExecutor::new());
@@ -68,7 +68,7 @@ impl Wire {
         Wire { address, sender }
     }
 
-    /// A connection that reads this many bytes per second, through windows of 64 KiB.
+    /// Opens a connection that reads this many bytes per second, through windows of 64 KiB.
     pub async fn slow(address: SocketAddr, rate: u32) -> Wire {
         const WINDOW: u32 = 64 * 1024;
         let socket = TcpSocket::new_v4().unwrap();
@@ -83,7 +83,7 @@ impl Wire {
         Wire { address, sender }
     }
 
-    /// Sends a request with this body, and returns the head of the response. Does not read its
+    /// Sends a request with this body, and returns the head of the response. Does not read the
     /// body.
     pub async fn post(&self, path: &'static str, body: Body) -> Result<Response<Incoming>, hyper::Error> {
         let mut wire = self.clone();
@@ -170,7 +170,7 @@ impl http_body::Body for Unfinished {
     }
 }
 
-/// A message as gRPC frames it.
+/// A message with its gRPC prefix.
 pub fn framed(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[0], &length[..], message].concat().into()

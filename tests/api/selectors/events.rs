@@ -64,23 +64,27 @@ async fn an_event_invalidates_its_mapped_selectors(mode: Mode) {
         max_staleness: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
         ..Default::default()
     };
-    assert!(replica.ask(welcome).await.unwrap().stale().is_some());
+    assert!(replica.try_get(welcome).await.unwrap().stale().is_some());
 }
 
 async fn an_invalid_event_is_refused_with_its_violations(mode: Mode) {
     let replica = start(&mode).await;
     let refused = async |request: pb::InvalidateRequest| replica.remove(request).await.unwrap_err();
-    refused(event("other", &[])).await.names(&[("event.name", "was \"other\"")]);
+    refused(event("other", &[])).await.assert_violations(&[("event.name", "was \"other\"")]);
     refused(event("goal_changed", &[("id", "7"), ("user", "1"), ("more", "x")]))
         .await
-        .names(&[("event.parameters[\"more\"]", "is not a parameter")]);
+        .assert_violations(&[("event.parameters[\"more\"]", "is not a parameter")]);
     let missing = refused(event("goal_changed", &[("id", "")])).await;
-    missing
-        .names(&[("event.parameters[\"user\"]", "must be given"), ("event.parameters[\"id\"]", "must not be empty")]);
+    missing.assert_violations(&[
+        ("event.parameters[\"user\"]", "must be given"),
+        ("event.parameters[\"id\"]", "must not be empty"),
+    ]);
     let named =
         pb::InvalidateRequest { namespace: "goals".into(), ..event("goal_changed", &[("id", "7"), ("user", "1")]) };
-    refused(named).await.names(&[("namespace", "must be empty with event")]);
+    refused(named).await.assert_violations(&[("namespace", "must be empty with event")]);
     let many = "u".repeat(200);
-    refused(event("goal_changed", &[("id", "7"), ("user", &many)])).await.names(&[("event", "at most 128 bytes")]);
+    refused(event("goal_changed", &[("id", "7"), ("user", &many)]))
+        .await
+        .assert_violations(&[("event", "at most 128 bytes")]);
     assert_eq!(replica.remove(prefix("x")).await.unwrap().applied, [""; 0]);
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::harness::{Class, Direction, MAX_STALENESS, Proxy, SHORT_BOUND};
 
-/// The names of what Redis keeps of prefixes and tags.
+/// Keys in Redis that record invalidations of prefixes and tags.
 async fn hashes(redis: &Redis) -> Vec<String> {
     let mut names = Vec::new();
     for kind in ["t", "o"] {
@@ -26,15 +26,15 @@ async fn an_invalidation_holds_when_redis_evicts_its_record() {
     for name in hashes(&redis).await {
         redis.cli(&["DEL", &name]).await;
     }
-    // A replica that has heard nothing has only Redis to ask.
+    // A new replica has received no messages and depends on Redis.
     let stranger = Replica::on(&redis, SHORT_BOUND).await;
     for replica in [&replica, &stranger] {
         for key in &keys {
             assert!(!replica.has(key).await, "{key}");
         }
-        assert!(replica.has("later").await, "what was written since is not touched");
+        assert!(replica.has("later").await, "a later entry stays");
     }
-    // The next invalidation makes another hash: what the first said is not forgotten with it.
+    // The next invalidation creates a new hash. The effect of the first one must remain.
     stranger.remove(tags(&["other"])).await.unwrap();
     stranger.remove(prefix("other")).await.unwrap();
     let third = Replica::on(&redis, SHORT_BOUND).await;
@@ -63,11 +63,11 @@ async fn folding_the_log_drops_the_oldest_half_and_resurrects_nothing() {
     for replica in [&replica, &stranger] {
         assert!(!replica.has("invalidated").await);
         assert!(replica.has("late").await);
-        assert!(!replica.has("early").await, "from before what was forgotten");
+        assert!(!replica.has("early").await, "the entry is older than the forgotten records");
     }
-    assert_eq!(hashes(&redis).await.len(), 4, "two for each partition, however many were invalidated");
+    assert_eq!(hashes(&redis).await.len(), 4, "two hashes for each partition");
     replica.remove(whole_namespace("")).await.unwrap();
-    assert_eq!(hashes(&redis).await, [""; 0], "nothing that they select is left");
+    assert_eq!(hashes(&redis).await, [""; 0], "no selected entry is left");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,7 +124,7 @@ async fn matched_entries_are_reclaimed_and_their_patterns_are_dropped() {
         let Reply::List(found) = redis.cli(&["KEYS", "twintier:*:v:default:*"]).await else { panic!("a list") };
         found.len()
     };
-    eventually("what they selected is removed", async || entries().await == 2000).await;
+    eventually("the selected entries are removed", async || entries().await == 2000).await;
     let listed = async || {
         let mut bytes = 0;
         for partition in 0..64 {
@@ -141,14 +141,14 @@ async fn matched_entries_are_reclaimed_and_their_patterns_are_dropped() {
         max_staleness: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
         ..Default::default()
     };
-    let answer = Replica::on(&redis, &[("cache.stale_window", "1h")]).await.ask(welcome).await.unwrap();
+    let answer = Replica::on(&redis, &[("cache.stale_window", "1h")]).await.try_get(welcome).await.unwrap();
     assert_eq!(answer.stale().map(pb::Stale::reason), Some(pb::StaleReason::Marked), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_replica_continues_the_reclaim_of_a_dead_one() {
     let redis = Redis::start().await;
-    // It can claim the work, and not do it.
+    // This user can claim the work but cannot do it.
     redis.cli(&["ACL", "SETUSER", "noscan", "on", "nopass", "~*", "&*", "+@all", "-scan"]).await;
     let settings = [("coherence.partitions", "2")];
     let first = Replica::connected_to(&format!("redis://noscan:x@127.0.0.1:{}", redis.port()), &settings).await;
@@ -179,7 +179,7 @@ async fn another_replica_continues_the_reclaim_of_a_dead_one() {
         redis.cli(&["EVAL", ends, "1", &format!("twintier:{{{partition}}}:c")]).await;
     }
     eventually("the entries are removed", async || {
-        // Whoever reads sees that the pattern is at work still.
+        // Reads still see that the pattern is active.
         assert!(!second.has("gone:1").await && second.has("stays").await);
         entries().await == 1
     })

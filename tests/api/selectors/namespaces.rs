@@ -3,7 +3,7 @@
 use tonic_types::StatusExt;
 
 use super::*;
-use crate::harness::{Sight, Watcher, quick};
+use crate::harness::{WatchEvent, Watcher, with_short_heartbeats};
 
 in_both_modes! {
     a_selector_applies_in_each_namespace_of_a_list,
@@ -28,7 +28,7 @@ fn keys(names: &[&str]) -> pb::InvalidateRequest {
     select(Selector::Keys(pb::Keys { keys: names.iter().map(|name| (*name).to_owned()).collect() }))
 }
 
-/// Sets `user:7` with the tag `user:7`, and another entry without.
+/// Sets `user:7` with the tag `user:7`, and another entry without a tag.
 async fn store(replica: &Replica, namespace: &str) {
     let request =
         pb::SetRequest { namespace: namespace.into(), tags: vec!["user:7".into()], ..set_request("user:7", "v") };
@@ -74,7 +74,7 @@ async fn a_selector_applies_in_each_namespace_of_a_list(mode: Mode) {
         tokens: vec![answer.token],
         ..Default::default()
     };
-    assert_eq!(replica.ask(seen).await.unwrap().miss(), Some(pb::MissReason::Absent));
+    assert_eq!(replica.try_get(seen).await.unwrap().miss(), Some(pb::MissReason::Absent));
     assert_eq!(replica.counts("a").await.invalidations, 5);
     assert_eq!(replica.counts("c").await.invalidations, 0);
 }
@@ -100,28 +100,36 @@ async fn violations_of_several_namespaces_are_named(mode: Mode) {
     let tag = || tags(&["user:7"]);
     refused(in_list(&["a", "b", "c", "d", "e"], tag()))
         .await
-        .names(&[("namespaces", "must be at most 4 namespaces; was 5 namespaces")]);
+        .assert_violations(&[("namespaces", "must be at most 4 namespaces; was 5 namespaces")]);
     refused(in_list(&["a", "No!", ""], tag()))
         .await
-        .names(&[("namespaces[1]", "was \"No!\""), ("namespaces[2]", "must not be empty")]);
+        .assert_violations(&[("namespaces[1]", "was \"No!\""), ("namespaces[2]", "must not be empty")]);
     let named = |request| pb::InvalidateRequest { namespace: "a".into(), ..request };
-    refused(named(in_list(&["b"], tag()))).await.names(&[("namespace", "must be empty with namespaces; was \"a\"")]);
-    refused(named(in_all(tag()))).await.names(&[("namespace", "must be empty with all_namespaces; was \"a\"")]);
-    refused(in_list(&["b"], in_all(tag()))).await.names(&[("namespaces", "must be empty with all_namespaces")]);
+    refused(named(in_list(&["b"], tag())))
+        .await
+        .assert_violations(&[("namespace", "must be empty with namespaces; was \"a\"")]);
+    refused(named(in_all(tag())))
+        .await
+        .assert_violations(&[("namespace", "must be empty with all_namespaces; was \"a\"")]);
+    refused(in_list(&["b"], in_all(tag())))
+        .await
+        .assert_violations(&[("namespaces", "must be empty with all_namespaces")]);
     let event = || select(Selector::Event(pb::Event { name: "logout".into(), ..Default::default() }));
-    refused(in_all(event())).await.names(&[("all_namespaces", "must be false with event"), ("event.name", "logout")]);
+    refused(in_all(event()))
+        .await
+        .assert_violations(&[("all_namespaces", "must be false with event"), ("event.name", "logout")]);
     refused(in_list(&["b"], event()))
         .await
-        .names(&[("namespaces", "must be empty with event; was 1 namespaces"), ("event.name", "logout")]);
+        .assert_violations(&[("namespaces", "must be empty with event; was 1 namespaces"), ("event.name", "logout")]);
     let versioned = pb::InvalidateRequest { source_version: Some(1), ..in_list(&["a"], key("k")) };
-    refused(versioned).await.names(&[("source_version", "must be absent with namespaces")]);
+    refused(versioned).await.assert_violations(&[("source_version", "must be absent with namespaces")]);
     refused(in_list(&["a", "b"], keys(&["1", "2"])))
         .await
-        .names(&[("keys.keys", "must be at most 3 keys over all namespaces; was 2 in 2 namespaces")]);
-    refused(in_list(&["a", "b", "c", "d"], key("k"))).await.names(&[("key", "was 1 in 4 namespaces")]);
-    refused(in_list(&["a"], tags(&[]))).await.names(&[("tags.tags", "at least one tag")]);
-    refused(in_all(prefix(""))).await.names(&[("prefix", "1 to 16 segments")]);
-    // What is refused uses no namespace up.
+        .assert_violations(&[("keys.keys", "must be at most 3 keys over all namespaces; was 2 in 2 namespaces")]);
+    refused(in_list(&["a", "b", "c", "d"], key("k"))).await.assert_violations(&[("key", "was 1 in 4 namespaces")]);
+    refused(in_list(&["a"], tags(&[]))).await.assert_violations(&[("tags.tags", "at least one tag")]);
+    refused(in_all(prefix(""))).await.assert_violations(&[("prefix", "1 to 16 segments")]);
+    // A refused request registers no namespace.
     assert_eq!(listed(&replica.remove(in_all(tag())).await.unwrap()), ["default"]);
     replica.remove(in_list(&["a", "b", "c", "d"], tag())).await.unwrap();
     let full = refused(in_list(&["e"], tag())).await;
@@ -130,7 +138,7 @@ async fn violations_of_several_namespaces_are_named(mode: Mode) {
 }
 
 async fn the_other_namespaces_are_invalidated_when_one_fails(mode: Mode) {
-    // The Set uses up what is let through for a long time.
+    // The Set uses the whole rate for a long time.
     let replica = mode.replica(&[("namespaces.slow.max_requests_per_second", "0.001")]).await;
     let tagged = |namespace: &str| pb::SetRequest {
         namespace: namespace.into(),
@@ -155,9 +163,9 @@ async fn the_other_namespaces_are_invalidated_when_one_fails(mode: Mode) {
     }
 }
 
-/// Entries in memory of two replicas are gone in both, whatever was asked at the second, which has
-/// not used some of the namespaces.
-async fn all_are_gone_everywhere(fleet: &[Replica; 2]) {
+/// Asserts that entries in the memory of two replicas are gone in both. The second replica has not
+/// used some of the namespaces.
+async fn assert_all_gone_everywhere(fleet: &[Replica; 2]) {
     for (round, request) in [
         in_list(&["a", "b", "never-used"], tags(&["user:7"])),
         in_list(&["a", "b"], prefix("user")),
@@ -170,7 +178,7 @@ async fn all_are_gone_everywhere(fleet: &[Replica; 2]) {
         for namespace in ["a", "b"] {
             store(&fleet[0], namespace).await;
             for replica in fleet {
-                eventually("memory has it", async || {
+                eventually("memory holds the entry", async || {
                     let answer = replica.get_from(namespace, "user:7").await;
                     answer.is("v") && answer.tier() == pb::Tier::L1
                 })
@@ -201,13 +209,13 @@ async fn all_are_gone_everywhere(fleet: &[Replica; 2]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_namespaces_are_invalidated_on_every_replica() {
     let redis = Redis::start().await;
-    all_are_gone_everywhere(&two(&redis.url()).await).await;
+    assert_all_gone_everywhere(&two(&redis.url()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_namespaces_are_invalidated_on_every_replica_in_a_cluster() {
     let cluster = Cluster::start(&[]).await;
-    all_are_gone_everywhere(&two(&cluster.url()).await).await;
+    assert_all_gone_everywhere(&two(&cluster.url()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,7 +236,7 @@ async fn a_lease_in_a_namespace_without_entries_is_void_after_all_namespaces() {
     let fleet = two(&redis.url()).await;
     let lease = Some(pb::LeaseOptions::default());
     let get = pb::GetRequest { namespace: "leased".into(), key: "user:7".into(), lease, ..Default::default() };
-    let lease = fleet[0].ask(get).await.unwrap().lease.expect("granted").id;
+    let lease = fleet[0].try_get(get).await.unwrap().lease.expect("granted").id;
     let answer = fleet[1].remove(in_all(prefix("user:7"))).await.unwrap();
     assert_eq!(listed(&answer), ["default", "leased"]);
     let condition = Some(pb::set_request::Condition::Lease(lease));
@@ -294,17 +302,17 @@ async fn a_watch_of_one_namespace_receives_invalidations_of_several() {
     let redis = Redis::start().await;
     let fleet = two(&redis.url()).await;
     let watch = pb::WatchRequest { namespace: "a".into(), ..Default::default() };
-    let mut watcher = Watcher::open(&fleet[0], quick(watch)).await.unwrap();
+    let mut watcher = Watcher::open(&fleet[0], with_short_heartbeats(watch)).await.unwrap();
     while watcher.heartbeat().await.proof_age.is_none() {}
     fleet[1].remove(in_list(&["a", "b"], tags(&["user:7"]))).await.unwrap();
-    let sight = watcher.sees().await;
-    let Sight::Selected(kind, text) = &sight else { panic!("{sight:?}") };
+    let sight = watcher.next_change().await;
+    let WatchEvent::Selected(kind, text) = &sight else { panic!("{sight:?}") };
     assert!(*kind == pb::ChangeKind::Removed && text.contains("user:7"), "{sight:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_namespace_of_the_list_fails_without_redis() {
-    let absent = Redis::absent(&[]);
+    let absent = Redis::not_started(&[]);
     let replica = Replica::connected_to(&absent.url(), &[("redis.write_timeout", "200ms")]).await;
     let failed = replica.remove(in_list(&["b", "a"], tags(&["user:7"]))).await.unwrap_err();
     assert_eq!((failed.code(), failed.reason().as_str()), (Code::Unavailable, "L2_UNAVAILABLE"));

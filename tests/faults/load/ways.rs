@@ -13,7 +13,7 @@ use crate::balanced::Balanced;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// The way to one replica, or to any of them.
+/// Connection to one replica, or balanced over all.
 #[derive(Clone)]
 pub enum Way {
     One(Channel),
