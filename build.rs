@@ -16,13 +16,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .encode_file_descriptor_set();
     let set = out.join("twintier.protoset");
     std::fs::write(&set, descriptors)?;
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".")
         .codec_path("crate::pb::ExactCodec")
         .file_descriptor_set_path(set)
         .skip_protoc_run()
         .emit_rerun_if_changed(false)
-        .compile_protos(&FILES, &["proto"])?;
+        .compile_with_config(config, &FILES, &["proto"])?;
     // `cargo run` passes these to the program, too: their names must not have the prefix of settings.
     println!("cargo:rustc-env=BUILD_REVISION={}", revision().unwrap_or_else(|| "unknown".to_owned()));
     let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));

@@ -3,6 +3,8 @@
 
 #[path = "layering/imports.rs"]
 mod imports;
+#[path = "layering/names.rs"]
+mod names;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,10 +33,11 @@ const CONFIGURATIONS: [&str; 15] = [
 ];
 
 /// Libraries that are allowed in the given places only.
-const CONFINED: [(&str, &[&str]); 15] = [
+const CONFINED: [(&str, &[&str]); 16] = [
     ("tonic", &["grpc", "cli", "pb"]),
     ("tonic_health", &["grpc", "cli"]),
     ("prost_types", &["grpc", "cli"]),
+    ("prost_reflect", &["cli"]),
     ("fred", &["backend::redis"]),
     ("moka", &["backend::memory"]),
     ("governor", &["cache::policy::rate_limit"]),

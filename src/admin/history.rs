@@ -6,8 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::sample::{Gets, NamespaceSample, Sample};
-use crate::cache::stats::Snapshot;
+use crate::cache::fleet::report::ReplicaReport;
+use crate::cache::stats::{Gets, Snapshot};
 
 /// Number of points.
 pub const LENGTH: usize = 300;
@@ -64,18 +64,18 @@ struct GetSeries(VecDeque<[f32; 4]>);
 
 impl History {
     /// Adds what happened from `before` to `now`.
-    pub fn add(&mut self, before: &Sample, now: &Sample) {
-        let seconds = now.seconds_since(before).max(0.001);
+    pub fn add(&mut self, before: &ReplicaReport, now: &ReplicaReport) {
+        let (lately, seconds) = (now.since(before), now.seconds_since(before));
         if self.points.len() == LENGTH {
             self.points.pop_front();
         }
-        self.points.push_back(point(before, now, seconds));
-        self.count(before, now);
+        self.points.push_back(point(&lately, seconds));
+        self.count(&lately);
         self.busiest = self.ranked();
         self.series.retain(|name, _| self.busiest.contains(name));
         for name in &self.busiest {
-            let lately = now.namespace(name).gets.since(before.namespace(name).gets);
-            self.series.entry(name.clone()).or_default().add(lately, seconds);
+            let gets = lately.namespace(name).map_or(Gets::default(), |namespace| namespace.counts.gets());
+            self.series.entry(name.clone()).or_default().add(gets, seconds);
         }
     }
 
@@ -107,9 +107,9 @@ impl History {
         Value::Object(self.series.iter().map(|(name, series)| (name.clone(), json!(series.0))).collect())
     }
 
-    fn count(&mut self, before: &Sample, now: &Sample) {
-        for namespace in &now.namespaces {
-            let calls = namespace.calls_since(before.namespace(&namespace.name)) as f64;
+    fn count(&mut self, lately: &ReplicaReport) {
+        for namespace in &lately.namespaces {
+            let calls = namespace.counts.calls() as f64;
             match self.traffic.get_mut(&namespace.name) {
                 Some(traffic) => *traffic = remembered(*traffic) + calls,
                 None => drop(self.traffic.insert(namespace.name.clone(), calls)),
@@ -149,32 +149,32 @@ fn remembered(traffic: f64) -> f64 {
     if left < LEAST { 0.0 } else { left }
 }
 
-fn point(before: &Sample, now: &Sample, seconds: f64) -> [Option<f64>; FIELDS.len()] {
-    let gets = now.gets().since(before.gets());
-    let latencies = now.latencies.since(&before.latencies);
-    let rate = |now: u64, before: u64| Some((now.saturating_sub(before) as f64 / seconds * 100.0).round() / 100.0);
-    let summed = |count: fn(&NamespaceSample) -> u64| rate(now.sum(count), before.sum(count));
+fn point(lately: &ReplicaReport, seconds: f64) -> [Option<f64>; FIELDS.len()] {
+    let (latencies, coherence) = (&lately.latencies, &lately.coherence);
+    let total = lately.total();
+    let gets = total.gets();
+    let rate = |count: u64| Some((count as f64 / seconds * 100.0).round() / 100.0);
     [
-        Some(now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64),
-        rate(gets.l1, 0),
-        rate(gets.l2, 0),
-        rate(gets.stale, 0),
-        rate(gets.miss, 0),
-        summed(|namespace| namespace.sets),
-        summed(|namespace| namespace.invalidations),
-        rate(now.coherence.applied + now.coherence.own, before.coherence.applied + before.coherence.own),
-        summed(|namespace| namespace.coalesced),
-        rate(now.leases.waited, before.leases.waited),
-        rate(now.l1.evicted_size, before.l1.evicted_size),
-        rate(now.l1.evicted_expired, before.l1.evicted_expired),
-        Some(now.l1.bytes as f64),
-        micros(&latencies.l1, 0.5),
-        micros(&latencies.l1, 0.99),
-        micros(&latencies.l2, 0.5),
-        micros(&latencies.l2, 0.99),
-        micros(&latencies.miss, 0.99),
-        micros(&latencies.redis, 0.99),
-        now.coherence.proof_age.map(|age| (age.as_secs_f64() * 1000.0).round() / 1000.0),
+        Some(lately.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64),
+        rate(gets.l1),
+        rate(gets.l2),
+        rate(gets.stale),
+        rate(gets.miss),
+        rate(total.sets_stored),
+        rate(total.invalidations),
+        rate(coherence.counts.messages()),
+        rate(total.coalesced),
+        rate(lately.leases.waited()),
+        rate(lately.l1.counts.evicted_size),
+        rate(lately.l1.counts.evicted_expired),
+        Some(lately.l1.bytes as f64),
+        micros(&latencies.get_l1, 0.5),
+        micros(&latencies.get_l1, 0.99),
+        micros(&latencies.get_l2, 0.5),
+        micros(&latencies.get_l2, 0.99),
+        micros(&latencies.get_miss, 0.99),
+        micros(&latencies.l2(), 0.99),
+        coherence.proof_age.map(|age| (age.as_secs_f64() * 1000.0).round() / 1000.0),
     ]
 }
 
@@ -186,16 +186,17 @@ pub fn micros(snapshot: &Snapshot, q: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::stats::Histogram;
+    use crate::cache::fleet::report::NamespaceReport;
+    use crate::cache::stats::{Histogram, NamespaceCounts};
 
     /// `count` namespaces after so many seconds; the one with number n has had n Gets a second, all misses.
-    fn sample(seconds: u64, count: u64) -> Sample {
-        let namespace = |n| NamespaceSample {
+    fn sample(seconds: u64, count: u64) -> ReplicaReport {
+        let namespace = |n| NamespaceReport {
             name: format!("n{n:02}"),
-            gets: Gets { miss: n * seconds, ..Gets::default() },
-            ..NamespaceSample::default()
+            counts: NamespaceCounts { misses: n * seconds, ..NamespaceCounts::default() },
+            ..NamespaceReport::default()
         };
-        Sample { namespaces: (0..count).map(namespace).collect(), ..Sample::quiet(seconds) }
+        ReplicaReport { namespaces: (0..count).map(namespace).collect(), ..ReplicaReport::quiet(seconds) }
     }
 
     fn history(seconds: u64, count: u64) -> History {
@@ -230,7 +231,7 @@ mod tests {
     fn of_many_that_are_equally_busy_no_more_keep_points() {
         let equal = |seconds: u64| {
             let mut sample = sample(seconds, 1000);
-            sample.namespaces.iter_mut().for_each(|namespace| namespace.gets.miss = seconds.min(10));
+            sample.namespaces.iter_mut().for_each(|namespace| namespace.counts.misses = seconds.min(10));
             sample.namespaces.sort_by(|one, other| one.name.cmp(&other.name));
             sample
         };
@@ -248,12 +249,12 @@ mod tests {
     fn what_is_usual_is_not_moved_by_the_last_seconds() {
         let histogram = Histogram::default();
         let mut history = History::default();
-        let mut before = Sample::quiet(0);
+        let mut before = ReplicaReport::quiet(0);
         for second in 1..=60 {
             let slow = second > 50;
             histogram.observe(Duration::from_millis(if slow { 500 } else { 1 }));
-            let mut now = Sample::quiet(second);
-            now.latencies.redis = histogram.snapshot();
+            let mut now = ReplicaReport::quiet(second);
+            now.latencies.l2_read = histogram.snapshot();
             history.add(&before, &now);
             before = now;
             if second == 20 {

@@ -10,7 +10,6 @@ mod history;
 mod http;
 mod page;
 mod recorder;
-mod sample;
 mod serve;
 mod snapshot;
 mod sources;

@@ -13,10 +13,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::diagnosis::{Finding, Steady};
 use super::fleet::FleetView;
 use super::history::{FIELDS, History};
-use super::sample::Sample;
 use super::sources::FleetQuery;
 use super::{diagnosis, snapshot};
 use crate::cache::fleet::replica::ReplicaHandles;
+use crate::cache::fleet::report::ReplicaReport;
 use crate::cache::key_form::KeyForm;
 use crate::cache::stats::hot_keys::HotKey;
 use crate::sync::Mutex;
@@ -42,10 +42,10 @@ pub struct Recorder {
 
 struct Recorded {
     history: History,
-    latest: Sample,
+    latest: ReplicaReport,
     /// Samples that a diagnosis starts from: the current one, and its successor.
-    anchor: Sample,
-    next_anchor: Sample,
+    anchor: ReplicaReport,
+    next_anchor: ReplicaReport,
     samples: usize,
     fleet: FleetView,
     steady: Steady,
@@ -58,7 +58,7 @@ struct Recorded {
 impl Recorder {
     /// Creates a recorder that knows only the present.
     pub fn new(observed: Arc<ReplicaHandles>, fleet: FleetQuery, keys: KeyForm) -> Recorder {
-        let latest = Sample::of(&observed);
+        let latest = read(&observed);
         let (anchor, next_anchor) = (latest.clone(), latest.clone());
         let recorded = Recorded {
             history: History::default(),
@@ -95,7 +95,7 @@ impl Recorder {
             "fields": FIELDS,
             "points": recorded.history.points(),
             "namespaces": recorded.history.namespaces(),
-            "now": self.render(&recorded),
+            "now": self.render(&recorded, &recorded.lately()),
         });
         (event("hello", &hello), ticks)
     }
@@ -114,12 +114,13 @@ impl Recorder {
     }
 
     fn sample(&self) {
-        let now = Sample::of(&self.observed);
+        let now = read(&self.observed);
         let mut recorded = self.lock();
         recorded.take(now);
-        self.diagnose(&mut recorded);
+        let lately = recorded.lately();
+        self.diagnose(&mut recorded, &lately);
         if self.ticks.receiver_count() > 0 {
-            self.ticks.send_replace(event("tick", &self.render(&recorded)));
+            self.ticks.send_replace(event("tick", &self.render(&recorded, &lately)));
         }
     }
 
@@ -136,12 +137,13 @@ impl Recorder {
         }
     }
 
-    fn render(&self, recorded: &Recorded) -> Value {
+    fn render(&self, recorded: &Recorded, lately: &ReplicaReport) -> Value {
         let hot: Vec<_> = self.observed.cache.hot_keys(MAX_HOT_KEYS, None).iter().map(|hot| self.shown(hot)).collect();
         let own_proof = recorded.latest.coherence.proof_age;
         snapshot::tick(&snapshot::SnapshotInput {
-            before: &recorded.anchor,
             now: &recorded.latest,
+            lately,
+            seconds: recorded.latest.seconds_since(&recorded.anchor),
             history: &recorded.history,
             fleet: recorded.fleet.rows(&self.observed.replica.id, own_proof, self.observed.clock.now()),
             findings: &recorded.findings,
@@ -151,12 +153,13 @@ impl Recorder {
 
     /// Updates the findings. Without an open dashboard the fleet is left out: what is known of it
     /// is old.
-    fn diagnose(&self, recorded: &mut Recorded) {
+    fn diagnose(&self, recorded: &mut Recorded, lately: &ReplicaReport) {
         let hottest = self.observed.cache.hot_keys(1, None).first().map(|hot| self.shown(hot));
         let watched = self.ticks.receiver_count() > 0;
         let found = diagnosis::findings(&diagnosis::Signs {
             before: &recorded.anchor,
             now: &recorded.latest,
+            lately,
             usual: recorded.history.usual_redis(),
             fleet: if watched { recorded.fleet.replicas() } else { &[] },
             own: &self.observed.replica.id,
@@ -182,7 +185,12 @@ impl Recorder {
 // === impl Recorded ===
 
 impl Recorded {
-    fn take(&mut self, now: Sample) {
+    /// Returns the report of the seconds that a diagnosis spans.
+    fn lately(&self) -> ReplicaReport {
+        self.latest.since(&self.anchor)
+    }
+
+    fn take(&mut self, now: ReplicaReport) {
         self.history.add(&self.latest, &now);
         self.latest = now;
         self.samples += 1;
@@ -190,6 +198,11 @@ impl Recorded {
             self.anchor = std::mem::replace(&mut self.next_anchor, self.latest.clone());
         }
     }
+}
+
+/// Reads a replica, without the namespaces that were never used.
+fn read(observed: &ReplicaHandles) -> ReplicaReport {
+    ReplicaReport::read(observed).of_used_namespaces()
 }
 
 fn event(name: &str, data: &Value) -> Bytes {

@@ -12,7 +12,7 @@ use moka::sync::Cache;
 
 use crate::cache::entry::CachedEntry;
 use crate::cache::key::{Key, KeyRef};
-use crate::cache::stats::Counter;
+use crate::cache::stats::L1Counters;
 use crate::cache::tier::{L1, L1Usage, NotTaken};
 
 /// Bytes an entry costs beyond its key, content type and value: measured, see
@@ -47,16 +47,7 @@ pub struct L1Config {
 pub struct MokaL1 {
     entries: Cache<Key, Arc<CachedEntry>>,
     max_bytes: u64,
-    counts: Arc<UsageCounts>,
-}
-
-#[derive(Default)]
-struct UsageCounts {
-    evicted_size: Counter,
-    evicted_expired: Counter,
-    removed: Counter,
-    replaced: Counter,
-    rejected: Counter,
+    counters: Arc<L1Counters>,
 }
 
 // === impl MokaL1 ===
@@ -64,8 +55,8 @@ struct UsageCounts {
 impl MokaL1 {
     /// Creates an empty memory tier of `max_bytes`.
     pub fn new(max_bytes: u64, eviction: Eviction) -> MokaL1 {
-        let counts = Arc::new(UsageCounts::default());
-        let listener = counts.clone();
+        let counters = Arc::new(L1Counters::default());
+        let listener = counters.clone();
         let entries = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|key, held: &Arc<CachedEntry>| u32::try_from(weight(key, held)).unwrap_or(u32::MAX))
@@ -89,7 +80,7 @@ impl MokaL1 {
                 own.inc();
             })
             .build();
-        MokaL1 { entries, max_bytes, counts }
+        MokaL1 { entries, max_bytes, counters }
     }
 }
 
@@ -100,7 +91,7 @@ impl L1 for MokaL1 {
 
     fn insert(&self, key: Key, held: Arc<CachedEntry>) -> Result<(), NotTaken> {
         if held.entry.content.len() as u64 > self.max_bytes / LARGEST_SHARE {
-            self.counts.rejected.inc();
+            self.counters.rejected.inc();
             self.remove(key.as_ref());
             return Err(NotTaken::TooLarge);
         }
@@ -133,11 +124,7 @@ impl L1 for MokaL1 {
             entries: self.entries.entry_count(),
             bytes: self.entries.weighted_size(),
             max_bytes: self.max_bytes,
-            evicted_size: self.counts.evicted_size.get(),
-            evicted_expired: self.counts.evicted_expired.get(),
-            removed: self.counts.removed.get(),
-            replaced: self.counts.replaced.get(),
-            rejected: self.counts.rejected.get(),
+            counts: self.counters.read(),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! `twintier drain` and `twintier reset-stats`.
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Output, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs};
 use crate::cli::connection::{ServiceConnection, admin};
+use crate::cli::json;
 use crate::pb;
 
 /// Arguments of `drain`.
@@ -41,7 +41,7 @@ impl DrainArgs {
             .call(request, async |channel, request| admin(channel).drain(request).await)
             .await?;
         let out = match (self.server.output, response.draining) {
-            (OutputFormat::Json, draining) => json_text(&json!({ "draining": draining })),
+            (OutputFormat::Json, _) => json_text(&json::document(&response)),
             (OutputFormat::Text, true) => b"draining\n".into(),
             (OutputFormat::Text, false) => b"not draining\n".into(),
         };
@@ -51,11 +51,11 @@ impl DrainArgs {
 
 impl ResetStatsArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        ServiceConnection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)
             .call(pb::ResetStatsRequest {}, async |channel, request| admin(channel).reset_stats(request).await)
             .await?;
         let out = match self.server.output {
-            OutputFormat::Json => json_text(&json!({})),
+            OutputFormat::Json => json_text(&json::document(&response)),
             OutputFormat::Text => b"reset\n".into(),
         };
         Ok(Output { out, ..Output::default() })

@@ -1,13 +1,12 @@
 //! `twintier hot-keys`: the keys read most at a replica.
 
 use clap::Args;
-use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Output, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs};
 use crate::cli::connection::{ServiceConnection, admin};
-use crate::cli::table;
+use crate::cli::{json, table};
 use crate::pb;
 
 /// Arguments of `hot-keys`.
@@ -37,13 +36,12 @@ impl HotKeysArgs {
 }
 
 fn answer(response: &pb::HotKeysResponse, output: OutputFormat) -> Output {
-    let document = |hot: &pb::HotKey| json!({ "namespace": hot.namespace, "key": hot.key, "gets_per_second": hot.gets_per_second });
     let row = |hot: &pb::HotKey| {
         // Keys are callers' bytes: nothing of them may disturb a terminal.
         vec![hot.key.escape_debug().to_string(), hot.namespace.clone(), format!("{:.1}", hot.gets_per_second)]
     };
     let out = match output {
-        OutputFormat::Json => json_text(&response.keys.iter().map(document).collect()),
+        OutputFormat::Json => json_text(&response.keys.iter().map(json::document).collect()),
         OutputFormat::Text if response.keys.is_empty() => b"No key was read lately.\n".into(),
         OutputFormat::Text => {
             let rows: Vec<_> = response.keys.iter().map(row).collect();

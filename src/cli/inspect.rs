@@ -1,14 +1,13 @@
 //! `twintier inspect`: one key as a replica and Redis know it, and why it is or is not served.
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::output::{Output, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs};
 use crate::cli::connection::{ServiceConnection, admin};
-use crate::cli::table;
-use crate::cli::units::{self, wire_duration, wire_seconds};
+use crate::cli::units::{self, wire_duration};
+use crate::cli::{json, table};
 use crate::pb;
 
 /// Arguments of `inspect`.
@@ -34,7 +33,7 @@ impl InspectArgs {
             .call(request, async |channel, request| admin(channel).inspect(request).await)
             .await?;
         let out = match self.server.output {
-            OutputFormat::Json => json_text(&document(&response)),
+            OutputFormat::Json => json_text(&json::document(&response)),
             OutputFormat::Text => table::facts(&rows(&response)).into_bytes(),
         };
         Ok(Output { out, ..Output::default() })
@@ -83,35 +82,6 @@ fn entry(tier: &'static str, entry: Option<&pb::InspectedEntry>) -> Vec<(&'stati
     rows
 }
 
-fn document(found: &pb::InspectResponse) -> Value {
-    json!({
-        "verdict": found.verdict,
-        "partition": found.partition,
-        "watermark": found.watermark,
-        "proof_age_seconds": wire_seconds(found.proof_age),
-        "l1": found.l1.as_ref().map(entry_document),
-        "l2": found.l2.as_ref().map(entry_document),
-        "l2_error": found.l2_error,
-        "lease_seconds": wire_seconds(found.lease),
-    })
-}
-
-fn entry_document(entry: &pb::InspectedEntry) -> Value {
-    json!({
-        "version": entry.version,
-        "age_seconds": wire_seconds(entry.age),
-        "ttl_seconds": wire_seconds(entry.ttl),
-        "soft_ttl_seconds": wire_seconds(entry.soft_ttl),
-        "known_absent": entry.known_absent,
-        "size": entry.size,
-        "stored_size": entry.stored_size,
-        "content_type": entry.content_type,
-        "tags": entry.tags,
-        "source_version": entry.source_version,
-        "not_served": entry.not_served,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +124,7 @@ L2         served
            tags: a, b
 ";
         assert_eq!(table::facts(&rows(&found)), expected);
-        assert_eq!(document(&found)["l2"]["stored_size"], 1024);
+        assert_eq!(json::document(&found)["l2"]["stored_size"], 1024);
     }
 
     #[test]

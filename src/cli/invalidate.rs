@@ -2,13 +2,12 @@
 //! namespace or event.
 
 use clap::Args;
-use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Output, json_text};
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
 use crate::cli::connection::{ServiceConnection, cache};
-use crate::cli::table;
+use crate::cli::{json, table};
 use crate::pb;
 use crate::pb::invalidate_request::Selector;
 
@@ -152,16 +151,7 @@ fn read_event(words: &[String]) -> pb::Event {
 
 fn answer(response: &pb::InvalidateResponse, all: bool, token: ShowTokenArg, output: OutputFormat) -> Output {
     let out = match output {
-        OutputFormat::Json => {
-            let one =
-                |done: &pb::NamespaceInvalidation| json!({ "namespace": done.namespace, "removed": done.removed });
-            json_text(&json!({
-                "removed": response.removed,
-                "token": response.token,
-                "applied": response.applied,
-                "namespaces": response.namespaces.iter().map(one).collect::<Vec<_>>(),
-            }))
-        }
+        OutputFormat::Json => json_text(&json::document(response)),
         OutputFormat::Text => {
             let uncounted = if all { "everything" } else { "all that was selected" };
             let removed = response.removed.map_or_else(|| uncounted.to_owned(), |removed| removed.to_string());
@@ -185,6 +175,7 @@ fn in_words(done: &pb::NamespaceInvalidation) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 

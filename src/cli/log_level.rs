@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Output, json_text};
 use crate::cli::args::{OutputFormat, ServerArgs, parse_timeout};
 use crate::cli::connection::{ServiceConnection, admin};
+use crate::cli::json;
 use crate::cli::units::wire_duration;
 use crate::pb;
 
@@ -43,11 +43,8 @@ impl LogLevelArgs {
 
 fn page(response: &pb::SetLogLevelResponse, output: OutputFormat) -> Vec<u8> {
     let pb::SetLogLevelResponse { level, configured_level, left } = response;
-    let seconds = left.map(|left| left.seconds as f64 + f64::from(left.nanos) / 1e9);
     match (output, left) {
-        (OutputFormat::Json, _) => {
-            json_text(&json!({ "level": level, "configured_level": configured_level, "left_seconds": seconds }))
-        }
+        (OutputFormat::Json, _) => json_text(&json::document(response)),
         (OutputFormat::Text, Some(_)) => {
             format!("{level} for {}, then {configured_level}\n", wire_duration(*left)).into()
         }

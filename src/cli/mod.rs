@@ -12,6 +12,7 @@ mod health;
 mod hot_keys;
 mod inspect;
 mod invalidate;
+mod json;
 mod log_level;
 mod output;
 mod policy;

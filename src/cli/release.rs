@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::CliError;
 use super::output::{Output, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, parse_duration};
 use crate::cli::connection::{ServiceConnection, cache};
-use crate::cli::{units, value};
+use crate::cli::{json, units};
 use crate::pb;
 
 /// Arguments of `release`.
@@ -59,10 +59,10 @@ impl ReleaseArgs {
 fn answer(response: &pb::ReleaseLeaseResponse, output: OutputFormat) -> Output {
     let exit = u8::from(!response.released);
     if output == OutputFormat::Json {
-        let mut document = Map::from_iter([("released".to_owned(), Value::from(response.released))]);
-        if let Some(hit) = &response.stale {
-            document.insert("content_type".to_owned(), hit.content_type.as_str().into());
-            value::into_json(&hit.value, &mut document);
+        let mut document = json::fields(response);
+        if let Some(Value::Object(mut stale)) = document.remove("stale") {
+            stale.remove("entry");
+            document.extend(stale);
         }
         return Output { out: json_text(&Value::Object(document)), exit, ..Output::default() };
     }

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Output, json_text};
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, TokenArgs, parse_duration};
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::expiry::ExpiryArgs;
-use crate::cli::{table, units};
+use crate::cli::{json, table, units};
 use crate::pb;
 use crate::pb::set_request::{Condition, Content, Expiry};
 
@@ -181,9 +180,7 @@ impl ConditionArgs {
 fn answer(response: &pb::SetResponse, output: OutputFormat) -> Output {
     let outcome = units::name(response.outcome().as_str_name(), "SET_OUTCOME_");
     let out = match output {
-        OutputFormat::Json => {
-            json_text(&json!({ "outcome": outcome, "version": response.version, "token": response.token }))
-        }
+        OutputFormat::Json => json_text(&json::document(response)),
         OutputFormat::Text => table::facts(&[
             ("outcome", outcome),
             ("version", if response.version.is_empty() { "-".to_owned() } else { response.version.clone() }),

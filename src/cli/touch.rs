@@ -1,14 +1,13 @@
 //! `twintier touch`: changes the expiry of an entry.
 
 use clap::Args;
-use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Output, json_text};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, TokenArgs};
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::expiry::ExpiryArgs;
-use crate::cli::{table, units};
+use crate::cli::{json, table, units};
 use crate::pb;
 
 /// Arguments of `touch`.
@@ -67,12 +66,7 @@ fn answer(response: &pb::TouchResponse, output: OutputFormat) -> Output {
     let outcome = units::name(response.outcome().as_str_name(), "TOUCH_OUTCOME_");
     let present = !response.version.is_empty();
     let out = match output {
-        OutputFormat::Json => json_text(&json!({
-            "outcome": outcome,
-            "version": response.version,
-            "ttl_seconds": units::wire_seconds(response.ttl),
-            "token": response.token,
-        })),
+        OutputFormat::Json => json_text(&json::document(response)),
         OutputFormat::Text => {
             let ttl = match response.ttl {
                 None if present => "until removed".to_owned(),

@@ -20,11 +20,11 @@ pub(super) fn for_terminal(value: &[u8], content_type: &str) -> String {
     }
 }
 
-/// Puts a value into a JSON document: as `value` when it is UTF-8, otherwise as `value_base64`.
-pub(super) fn into_json(value: &[u8], document: &mut Map<String, Value>) {
-    match std::str::from_utf8(value) {
-        Ok(text) => document.insert("value".to_owned(), text.into()),
-        Err(_) => document.insert("value_base64".to_owned(), STANDARD.encode(value).into()),
+/// Puts bytes into a JSON document: as `<name>` when they are UTF-8, otherwise as `<name>_base64`.
+pub(super) fn into_json(name: &str, bytes: &[u8], document: &mut Map<String, Value>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => document.insert(name.to_owned(), text.into()),
+        Err(_) => document.insert(format!("{name}_base64"), STANDARD.encode(bytes).into()),
     };
 }
 
@@ -53,8 +53,8 @@ mod tests {
     #[test]
     fn json_carries_every_value() {
         let mut document = Map::new();
-        into_json("\u{0}ö".as_bytes(), &mut document);
-        into_json(b"\xff\x00", &mut document);
+        into_json("value", "\u{0}ö".as_bytes(), &mut document);
+        into_json("value", b"\xff\x00", &mut document);
         assert_eq!(Value::Object(document).to_string(), r#"{"value":"\u0000ö","value_base64":"/wA="}"#);
     }
 }

@@ -4,13 +4,13 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::error::CliError;
 use super::output::{Output, emit};
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, parse_duration};
 use crate::cli::connection::{ServiceConnection, cache};
-use crate::cli::units;
+use crate::cli::{json, units};
 use crate::pb;
 use crate::pb::watch_change::Covers;
 use crate::pb::watch_request::Selector;
@@ -184,34 +184,20 @@ fn shown(key: &str) -> String {
 }
 
 fn document(event: &Event) -> Value {
-    match event {
-        Event::Heartbeat(heartbeat) => json!({
-            "event": "heartbeat",
-            "token": heartbeat.token,
-            "proof_age_seconds": units::wire_seconds(heartbeat.proof_age),
-            "elapsed_seconds": units::wire_seconds(heartbeat.elapsed),
-        }),
-        Event::Discontinuity(discontinuity) => json!({ "event": "discontinuity", "reason": reason(discontinuity) }),
-        Event::Change(change) => {
-            let mut document = json!({
-                "event": "change",
-                "kind": kind(change),
-                "partition": change.partition,
-                "epoch": change.epoch,
-                "sequence": change.sequence,
-                "token": change.token,
-            });
-            let (name, value) = match &change.covers {
-                Some(Covers::Keys(keys)) => ("keys", json!(keys.keys)),
-                Some(Covers::Prefix(prefix)) => ("prefix", json!(prefix)),
-                Some(Covers::Pattern(pattern)) => ("pattern", json!(pattern)),
-                Some(Covers::Tag(tag)) => ("tag", json!(tag)),
-                Some(Covers::WholeNamespace(_)) | None => ("whole_namespace", json!(true)),
-            };
-            document[name] = value;
-            document
-        }
+    let (name, mut document) = match event {
+        Event::Heartbeat(heartbeat) => ("heartbeat", json::fields(heartbeat)),
+        Event::Discontinuity(discontinuity) => ("discontinuity", json::fields(discontinuity)),
+        Event::Change(change) => ("change", json::fields(change)),
+    };
+    document.insert("event".to_owned(), name.into());
+    if matches!(event, Event::Change(pb::WatchChange { covers: None, .. })) {
+        // It covers something that this program does not know.
+        document.insert("whole_namespace".to_owned(), true.into());
     }
+    if let Some(Value::Object(keys)) = document.get_mut("keys").map(Value::take) {
+        document.extend(keys);
+    }
+    Value::Object(document)
 }
 
 fn kind(change: &pb::WatchChange) -> String {

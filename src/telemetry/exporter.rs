@@ -15,7 +15,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{LogBatch, LogExporter, LogProcessor, SdkLogRecord};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
-use super::env::Otlp;
+use super::signal::Otlp;
 
 /// Bookkeeping of an SDK queue: its length, dropped items, and the state of sending.
 #[derive(Debug)]

@@ -18,9 +18,9 @@ use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
-use super::env::{Otlp, Protocol};
 use super::exporter::{ExportQueue, ExporterError, Tracked, grpc_tls, http_client};
 use super::log_rate_limit::LogRateLimit;
+use super::signal::{Otlp, Protocol};
 use crate::cache::spans::TARGET;
 
 /// Crates that carry logs to a collector. Their own lines are not sent: each would cause more.

@@ -9,6 +9,7 @@ mod log_rate_limit;
 pub mod logs;
 pub mod metrics;
 mod resource;
+mod signal;
 mod telemetry;
 mod traces;
 

@@ -13,12 +13,13 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::env::{Environment, Exporters, Sampling, Signal, Warning};
+use super::env::{Environment, Warning};
 use super::exporter::ExporterError;
 use super::log_rate_limit::LogRateLimit;
 use super::logs::{ChangeLevel, LogConfig};
 use super::metrics::MetricsConfig;
 use super::resource::resource;
+use super::signal::{Exporters, Sampling, Signal};
 use super::traces::{Decision, RpcTracing};
 
 /// The running log and exporters of a process.

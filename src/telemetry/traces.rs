@@ -22,8 +22,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context as LayerContext, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::env::{Exporters, Otlp, Protocol, Sampling};
 use super::exporter::{Console, ExportQueue, ExporterError, Tracked, grpc_tls, http_client};
+use super::signal::{Exporters, Otlp, Protocol, Sampling};
 use crate::cache::spans::{APPLY, RPC, TARGET};
 
 /// Header with the trace of the caller.

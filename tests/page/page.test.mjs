@@ -92,7 +92,7 @@ const helloOf = async (replica) => {
 
 /// A namespace as the events report it.
 const namespace = (name, gets = 0, more = {}) => ({
-  name, gets: { l1: gets, l2: 0, stale: 0, miss: 0 }, sets: 0, invalidations: 0, coalesced: 0, degraded: 0, evicted: 0, errors: 0, throttled: 0,
+  name, gets: { l1: gets, l2: 0, stale: 0, miss: 0 }, sets_stored: 0, invalidations: 0, evicted_size: 0, write_errors: 0, throttled: 0,
   over_quota: 0, entries: 10, bytes: 1024, ...more,
 });
 
@@ -199,7 +199,7 @@ test("labels of axes do not overlap", async () => {
 
 test("idle namespaces are one row until it is expanded", async () => {
   const idle = Array.from({ length: 11 }, (_, i) => namespace(`idle-${i}`));
-  const namespaces = [namespace("busy", 50), namespace("writes", 0, { sets: 3 }), ...idle, namespace("")];
+  const namespaces = [namespace("busy", 50), namespace("writes", 0, { sets_stored: 3 }), ...idle, namespace("")];
   const { page, errors, close } = await view(one, DESK, await withHello(one, { namespaces, namespaces_known: 14 }));
   const button = page.getByRole("button", { name: "12 idle namespaces" });
   await button.waitFor({ timeout: WAIT_TIMEOUT });
@@ -321,10 +321,10 @@ test("the layout is stable while values change", async () => {
     const gets = { l1: 9 * n, l2: n, stale: 0, miss: n / 3 };
     const { now } = hello;
     return {
-      ...now, gets, sets: n, invalidations: n / 7, latency: { p50: n * 3, p99: n * 11 },
+      ...now, gets, total: { ...now.total, sets_stored: n, invalidations: n / 7 }, latency: { p50: n * 3, p99: n * 11 },
       load: { ...now.load, in_flight: n, connections: n * 2 }, l1: { ...now.l1, entries: n * 100, bytes: n * 5000 },
       redis: { ...now.redis, p99: n * 17, round_trip: n * 5 }, audit: { checked: n * 10, violations: 0 },
-      namespaces: [namespace("users", n, { sets: n, entries: n * 7, bytes: n * 900 }), namespace("zones", n / 2)], namespaces_known: 2,
+      namespaces: [namespace("users", n, { sets_stored: n, entries: n * 7, bytes: n * 900 }), namespace("zones", n / 2)], namespaces_known: 2,
       fleet: [{ ...now.fleet[0], id: "r1", own: true, heard: true, state: "serving", gets, writes: n, lag_p99: n * 3, proof_age: n / 1e6 }],
       point: hello.fields.map((field) => (field === "t" ? Date.now() : n)),
     };

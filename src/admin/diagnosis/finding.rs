@@ -1,14 +1,16 @@
-//! A finding of the diagnosis, the samples it is made from, and numbers in its texts.
+//! A finding of the diagnosis, the reports it is made from, and numbers in its texts.
 
 use std::time::Duration;
 
-use crate::admin::sample::Sample;
 use crate::cache::fleet::replica::FleetReplica;
+use crate::cache::fleet::report::ReplicaReport;
 
 /// Input of a diagnosis.
 pub struct Signs<'a> {
-    pub before: &'a Sample,
-    pub now: &'a Sample,
+    pub before: &'a ReplicaReport,
+    pub now: &'a ReplicaReport,
+    /// Counts from `before` to `now`.
+    pub lately: &'a ReplicaReport,
     /// Usual p99 of Redis; `None` if too little is known.
     pub usual: Option<Duration>,
     /// The replicas of the fleet.
@@ -17,6 +19,13 @@ pub struct Signs<'a> {
     pub own: &'a str,
     /// The hottest key, as it is shown, and its Gets per second.
     pub hottest: Option<Hottest<'a>>,
+}
+
+impl Signs<'_> {
+    /// Returns the seconds from `before` to `now`.
+    pub(super) fn seconds(&self) -> f64 {
+        self.now.seconds_since(self.before)
+    }
 }
 
 /// The hottest key.

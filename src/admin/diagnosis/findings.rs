@@ -50,8 +50,7 @@ fn readiness(signs: &Signs<'_>) -> Option<Finding> {
 }
 
 fn violations(signs: &Signs<'_>) -> Option<Finding> {
-    let audit = signs.now.audit;
-    let lately = audit.violations - signs.before.audit.violations.min(audit.violations);
+    let (audit, lately) = (&signs.now.self_audit, signs.lately.self_audit.violations);
     (lately > 0).then(|| Finding {
         level: Level::Critical,
         kind: "violation",

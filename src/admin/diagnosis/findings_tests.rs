@@ -2,17 +2,17 @@ use std::time::Duration;
 
 use super::*;
 use crate::admin::diagnosis::finding::Hottest;
-use crate::admin::sample::{Gets, NamespaceSample, Sample, SelfAuditSample};
 use crate::cache::fleet::replica::FleetReplica;
-use crate::cache::stats::Histogram;
+use crate::cache::fleet::report::{NamespaceReport, ReplicaReport};
+use crate::cache::stats::{Histogram, NamespaceCounts};
 use crate::cache::tier::{L2Report, L2State};
 
 const SECONDS: u64 = 5;
 
 /// A busy replica on which nothing is wrong, before and after some seconds.
 struct Scene {
-    before: Sample,
-    now: Sample,
+    before: ReplicaReport,
+    now: ReplicaReport,
     usual: Option<Duration>,
     fleet: Vec<FleetReplica>,
     hottest_rate: f64,
@@ -20,10 +20,10 @@ struct Scene {
 
 impl Scene {
     fn healthy() -> Scene {
-        let (before, mut now) = (Sample::quiet(0), Sample::quiet(SECONDS));
+        let (before, mut now) = (ReplicaReport::quiet(0), ReplicaReport::quiet(SECONDS));
         now.namespaces = vec![namespace("users", 9000, 600, 400), namespace("zones", 100, 0, 0)];
         now.l2.commands = 2000;
-        now.latencies.redis = answers(1000, Duration::from_millis(1));
+        now.latencies.l2_read = answers(1000, Duration::from_millis(1));
         let fleet = ["a", "b", "c"].map(|id| replica(id, Some(Duration::from_millis(500))));
         Scene { before, now, usual: Some(Duration::from_millis(1)), fleet: fleet.into(), hottest_rate: 90.0 }
     }
@@ -32,6 +32,7 @@ impl Scene {
         findings(&Signs {
             before: &self.before,
             now: &self.now,
+            lately: &self.now.since(&self.before),
             usual: self.usual,
             fleet: &self.fleet,
             own: "a",
@@ -55,13 +56,14 @@ impl Scene {
         assert_eq!(self.findings(), []);
     }
 
-    fn namespace(&mut self, change: impl FnOnce(&mut NamespaceSample)) {
-        change(&mut self.now.namespaces[0]);
+    fn namespace(&mut self, change: impl FnOnce(&mut NamespaceCounts)) {
+        change(&mut self.now.namespaces[0].counts);
     }
 }
 
-fn namespace(name: &str, l1: u64, l2: u64, miss: u64) -> NamespaceSample {
-    NamespaceSample { name: name.to_owned(), gets: Gets { l1, l2, miss, stale: 0 }, sets: 200, ..Default::default() }
+fn namespace(name: &str, l1_hits: u64, l2_hits: u64, misses: u64) -> NamespaceReport {
+    let counts = NamespaceCounts { l1_hits, l2_hits, misses, sets_stored: 200, ..NamespaceCounts::default() };
+    NamespaceReport { name: name.to_owned(), counts, ..NamespaceReport::default() }
 }
 
 fn answers(count: usize, each: Duration) -> crate::cache::stats::Snapshot {
@@ -116,10 +118,10 @@ fn an_unavailable_redis_is_reported_without_its_effects() {
 #[test]
 fn a_redis_that_answers_late_is_slow() {
     let mut scene = Scene::healthy();
-    scene.now.latencies.redis = answers(1000, Duration::from_millis(80));
+    scene.now.latencies.l2_read = answers(1000, Duration::from_millis(80));
     scene.finds("redis_slow", "Redis is slow");
     // Against what is usual it need not be as late.
-    scene.now.latencies.redis = answers(1000, Duration::from_millis(20));
+    scene.now.latencies.l2_read = answers(1000, Duration::from_millis(20));
     scene.finds("redis_slow", "Redis is slow");
     scene.usual = Some(Duration::from_millis(15));
     scene.is_well();
@@ -137,7 +139,7 @@ fn a_redis_whose_commands_time_out_is_slow_and_one_that_failed_once_is_not() {
 #[test]
 fn a_redis_that_is_far_away_is_slow_without_any_traffic() {
     let mut scene = Scene::healthy();
-    scene.now.latencies.redis = answers(0, Duration::ZERO);
+    scene.now.latencies.l2_read = answers(0, Duration::ZERO);
     scene.is_well();
     scene.now.l2.round_trip = Some(Duration::from_millis(120));
     scene.finds("redis_slow", "Redis is slow");
@@ -146,7 +148,7 @@ fn a_redis_that_is_far_away_is_slow_without_any_traffic() {
 #[test]
 fn few_late_answers_are_no_slow_redis() {
     let mut scene = Scene::healthy();
-    scene.now.latencies.redis = answers(3, Duration::from_millis(80));
+    scene.now.latencies.l2_read = answers(3, Duration::from_millis(80));
     scene.is_well();
 }
 
@@ -185,15 +187,15 @@ fn a_partition_that_is_unproven_for_a_moment_is_no_broken_subscription() {
 fn a_namespace_that_pushes_itself_out_of_full_memory_is_thrashing() {
     let mut scene = Scene::healthy();
     scene.now.l1.bytes = 99 << 20;
-    scene.now.l1.evicted_size = 3000;
-    scene.namespace(|users| users.gets = Gets { l1: 500, l2: 3000, miss: 400, stale: 0 });
+    scene.now.l1.counts.evicted_size = 3000;
+    scene.namespace(|users| (users.l1_hits, users.l2_hits, users.misses) = (500, 3000, 400));
     scene.finds("thrashing", "Namespace users is thrashing");
     // Memory that is full and of use is as it should be.
-    scene.namespace(|users| users.gets = Gets { l1: 9000, l2: 3000, miss: 400, stale: 0 });
+    scene.namespace(|users| (users.l1_hits, users.l2_hits, users.misses) = (9000, 3000, 400));
     scene.is_well();
     // So is a miss without a want of room.
-    scene.namespace(|users| users.gets = Gets { l1: 500, l2: 3000, miss: 400, stale: 0 });
-    scene.now.l1.evicted_size = 50;
+    scene.namespace(|users| (users.l1_hits, users.l2_hits, users.misses) = (500, 3000, 400));
+    scene.now.l1.counts.evicted_size = 50;
     scene.is_well();
 }
 
@@ -201,7 +203,7 @@ fn a_namespace_that_pushes_itself_out_of_full_memory_is_thrashing() {
 fn a_namespace_thrashes_within_its_quota_too() {
     let mut scene = Scene::healthy();
     scene.namespace(|users| {
-        users.gets = Gets { l1: 100, l2: 3000, miss: 0, stale: 0 };
+        (users.l1_hits, users.l2_hits, users.misses) = (100, 3000, 0);
         users.over_quota = 2900;
     });
     scene.finds("thrashing", "Namespace users is thrashing within its quota");
@@ -222,10 +224,10 @@ fn a_key_that_takes_a_large_part_of_the_traffic_is_hot() {
 #[test]
 fn many_callers_that_wait_for_what_others_make_are_a_stampede() {
     let mut scene = Scene::healthy();
-    scene.namespace(|users| (users.coalesced, users.gets.miss) = (900, 1000));
+    scene.namespace(|users| (users.coalesced, users.misses) = (900, 1000));
     scene.finds("stampede", "A stampede");
     let mut scene = Scene::healthy();
-    scene.now.leases.waited = 800;
+    scene.now.leases.served = 800;
     scene.finds("stampede", "A stampede, held back by leases");
     let mut scene = Scene::healthy();
     scene.now.leases.waiting = 50;
@@ -242,11 +244,11 @@ fn the_worst_finding_comes_first() {
     let mut scene = Scene::healthy();
     scene.hottest_rate = 1500.0;
     scene.now.load.shed = 100;
-    scene.now.audit = SelfAuditSample { checked: 10, violations: 1 };
+    (scene.now.self_audit.checked, scene.now.self_audit.violations) = (10, 1);
     let kinds: Vec<_> = scene.findings().iter().map(|finding| finding.kind).collect();
     assert_eq!(kinds, ["violation", "overload", "hot_key"]);
     // An earlier violation is no finding now.
-    scene.before.audit = scene.now.audit;
+    scene.before.self_audit = scene.now.self_audit.clone();
     scene.before.load.shed = 100;
     scene.hottest_rate = 1.0;
     scene.is_well();

@@ -1,7 +1,6 @@
 //! Check of memory: a namespace that is filled and evicted faster than it is read.
 
 use super::finding::{Finding, Level, Signs, format_rate, percent, share};
-use crate::admin::sample::NamespaceSample;
 
 /// Share of its limit from which memory counts as full.
 const FULL_SHARE: f64 = 0.9;
@@ -20,21 +19,20 @@ pub fn thrashing(signs: &Signs<'_>) -> Option<Finding> {
 
 /// Checks for memory full of one namespace's entries, which are evicted before they are read again.
 fn out_of_memory(signs: &Signs<'_>) -> Option<Finding> {
-    let (now, before) = (signs.now, signs.before);
-    let seconds = now.seconds_since(before).max(0.001);
-    let lately = lately(signs);
-    let evicted = now.l1.evicted_size.saturating_sub(before.l1.evicted_size);
-    let fills: u64 = lately.iter().map(NamespaceSample::fills).sum();
-    let full = share(now.l1.bytes, now.l1.max_bytes);
+    let (lately, seconds) = (signs.lately, signs.seconds());
+    let evicted = lately.l1.counts.evicted_size;
+    let fills = lately.total().fills();
+    let full = share(lately.l1.bytes, lately.l1.max_bytes);
     if full < FULL_SHARE
         || (evicted as f64) < MIN_EVICTIONS_PER_SECOND * seconds
         || share(evicted, fills) < MIN_CHURN_SHARE
     {
         return None;
     }
-    let worst = lately.iter().max_by_key(|namespace| namespace.fills())?;
-    let useful = share(worst.gets.l1, worst.gets.all());
-    if share(worst.fills(), fills) < MIN_FILL_SHARE || useful >= USEFUL_HIT_SHARE {
+    let worst = lately.namespaces.iter().max_by_key(|namespace| namespace.counts.fills())?;
+    let (gets, own_fills) = (worst.counts.gets(), worst.counts.fills());
+    let useful = share(gets.l1, gets.all());
+    if share(own_fills, fills) < MIN_FILL_SHARE || useful >= USEFUL_HIT_SHARE {
         return None;
     }
     Some(Finding {
@@ -56,13 +54,12 @@ fn out_of_memory(signs: &Signs<'_>) -> Option<Finding> {
 
 /// Checks for a namespace that needs more memory than its quota.
 fn over_quota(signs: &Signs<'_>) -> Option<Finding> {
-    let seconds = signs.now.seconds_since(signs.before).max(0.001);
-    let lately = lately(signs);
-    let worst = lately.iter().max_by_key(|namespace| namespace.over_quota)?;
-    let useful = share(worst.gets.l1, worst.gets.all());
-    let refused = worst.over_quota as f64 / seconds;
+    let worst = signs.lately.namespaces.iter().max_by_key(|namespace| namespace.counts.over_quota)?;
+    let (counts, gets) = (&worst.counts, worst.counts.gets());
+    let useful = share(gets.l1, gets.all());
+    let refused = counts.over_quota as f64 / signs.seconds();
     if refused < MIN_EVICTIONS_PER_SECOND
-        || share(worst.over_quota, worst.fills()) < MIN_CHURN_SHARE
+        || share(counts.over_quota, counts.fills()) < MIN_CHURN_SHARE
         || useful >= USEFUL_HIT_SHARE
     {
         return None;
@@ -77,8 +74,4 @@ fn over_quota(signs: &Signs<'_>) -> Option<Finding> {
         action: "Raise its max_bytes, shorten its time to live, or switch its l1 off.",
         runbook: "twintiernamespacethrashing",
     })
-}
-
-fn lately(signs: &Signs<'_>) -> Vec<NamespaceSample> {
-    signs.now.namespaces.iter().map(|namespace| namespace.since(signs.before.namespace(&namespace.name))).collect()
 }

@@ -1,4 +1,4 @@
-//! Diagnosis of this replica from two samples: a pure function, so that each finding is tested.
+//! Diagnosis of this replica from two reports: a pure function, so that each finding is tested.
 //!
 //! Each check knows one condition, and reports what it saw and what to do. The thresholds inform
 //! people and trigger no action: in doubt they report nothing.

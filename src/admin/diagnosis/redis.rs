@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::finding::{Finding, Level, Signs, format_duration, format_rate, share};
-use crate::admin::sample::Sample;
 use crate::cache::fleet::replica::FleetReplica;
+use crate::cache::fleet::report::ReplicaReport;
 use crate::cache::tier::L2State;
 
 /// p99 from which Redis is slow in any case.
@@ -37,17 +37,16 @@ pub fn gone(signs: &Signs<'_>) -> Option<Finding> {
 }
 
 pub fn slow(signs: &Signs<'_>) -> Option<Finding> {
-    let (now, before) = (signs.now, signs.before);
+    let (now, lately) = (signs.now, signs.lately);
     if matches!(now.l2.state, L2State::Disabled | L2State::Unavailable) {
         return None;
     }
-    let answers = now.latencies.redis.since(&before.latencies.redis);
+    let answers = lately.latencies.l2();
     let p99 = answers.quantile(0.99);
     let unusual = signs.usual.is_some_and(|usual| p99 >= UNUSUAL_P99 && p99 >= usual * UNUSUAL_FACTOR);
     let late = answers.count >= MIN_ANSWERS && (p99 >= SLOW_P99 || unusual);
     let probed = now.l2.round_trip.filter(|trip| *trip >= SLOW_P99);
-    let commands = now.l2.commands.saturating_sub(before.l2.commands);
-    let errors = now.l2.errors.saturating_sub(before.l2.errors);
+    let (commands, errors) = (lately.l2.commands, lately.l2.errors);
     let failing = errors >= 5 && share(errors, commands) >= MIN_FAILED_SHARE;
     if !late && probed.is_none() && !failing {
         return None;
@@ -147,8 +146,7 @@ pub fn weakened(signs: &Signs<'_>) -> Option<Finding> {
         (0, true) => return None,
         (0, false) => ("Redis' settings weaken the promise", warned, "twintierredisdegraded"),
         _ => {
-            let seconds = signs.now.seconds_since(signs.before);
-            let rate = format_rate(evicted as f64 / seconds.max(0.001));
+            let rate = format_rate(evicted as f64 / signs.seconds());
             (
                 "Redis is full and evicts",
                 format!("{rate} keys evicted by {}", server.maxmemory_policy),
@@ -170,7 +168,7 @@ pub fn weakened(signs: &Signs<'_>) -> Option<Finding> {
 fn is_deaf_here(signs: &Signs<'_>) -> bool {
     let (now, before) = (signs.now, signs.before);
     let settled = now.health.is_ready();
-    let unproven = |sample: &Sample| sample.coherence.proven < sample.coherence.partitions;
+    let unproven = |report: &ReplicaReport| report.coherence.proven < report.coherence.partitions;
     settled
         && (now.l2.state == L2State::Degraded
             || (now.l2.state == L2State::Healthy && unproven(now) && unproven(before)))

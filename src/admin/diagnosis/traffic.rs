@@ -1,7 +1,6 @@
 //! Checks of the traffic: hot keys, stampedes, refused requests.
 
 use super::finding::{Finding, Level, Signs, format_rate, percent, share};
-use crate::admin::sample::NamespaceSample;
 
 /// Gets per second of one key from which it is hot, and its share of all Gets.
 const HOT_GETS_PER_SECOND: f64 = 100.0;
@@ -15,8 +14,7 @@ const HERD_WAITERS: u64 = 20;
 
 pub fn hot_key(signs: &Signs<'_>) -> Option<Finding> {
     let hot = signs.hottest?;
-    let seconds = signs.now.seconds_since(signs.before).max(0.001);
-    let gets = signs.now.gets().since(signs.before.gets()).all() as f64 / seconds;
+    let gets = signs.lately.total().gets().all() as f64 / signs.seconds();
     let part = hot.rate / gets.max(1.0);
     (hot.rate >= HOT_GETS_PER_SECOND && gets >= HOT_GETS_PER_SECOND && part >= HOT_SHARE).then(|| Finding {
         level: Level::Notice,
@@ -37,23 +35,20 @@ pub fn hot_key(signs: &Signs<'_>) -> Option<Finding> {
 }
 
 pub fn stampede(signs: &Signs<'_>) -> Option<Finding> {
-    let (now, before) = (signs.now, signs.before);
-    let seconds = now.seconds_since(before).max(0.001);
-    let gets = now.gets().since(before.gets());
-    let coalesced =
-        now.sum(|namespace| namespace.coalesced).saturating_sub(before.sum(|namespace| namespace.coalesced));
-    let waited = now.leases.waited.saturating_sub(before.leases.waited);
+    let (lately, seconds) = (signs.lately, signs.seconds());
+    let (total, waiting) = (lately.total(), lately.leases.waiting);
+    let gets = total.gets();
+    let (coalesced, waited) = (total.coalesced, lately.leases.waited());
     let herd = coalesced + waited;
     let asked = gets.all().saturating_sub(gets.l1) + waited;
     let many = herd as f64 >= HERD_PER_SECOND * seconds && share(herd, asked) >= HERD_SHARE;
-    if !many && now.leases.waiting < HERD_WAITERS {
+    if !many && waiting < HERD_WAITERS {
         return None;
     }
-    let leased = waited > coalesced || now.leases.waiting > 0;
-    let lately = now.namespaces.iter().map(|namespace| namespace.since(before.namespace(&namespace.name)));
-    let most = lately.max_by_key(|namespace: &NamespaceSample| (namespace.coalesced, namespace.gets.miss));
+    let leased = waited > coalesced || waiting > 0;
+    let most = lately.namespaces.iter().max_by_key(|most| (most.counts.coalesced, most.counts.gets().miss));
     let place = most
-        .filter(|most| most.coalesced + most.gets.miss > 0)
+        .filter(|most| most.counts.coalesced + most.counts.gets().miss > 0)
         .map_or(String::new(), |most| format!("; most in {}", most.name));
     let (meaning, action) = if leased {
         (
@@ -75,7 +70,7 @@ pub fn stampede(signs: &Signs<'_>) -> Option<Finding> {
             "{} joined another's fetch, {} waited for a lease, {} wait now; {} misses{place}",
             format_rate(coalesced as f64 / seconds),
             format_rate(waited as f64 / seconds),
-            now.leases.waiting,
+            waiting,
             format_rate(gets.miss as f64 / seconds)
         ),
         action,
@@ -86,7 +81,7 @@ pub fn stampede(signs: &Signs<'_>) -> Option<Finding> {
 /// Checks for requests that a limit of the service refused.
 pub fn refused(signs: &Signs<'_>) -> Option<Finding> {
     let load = signs.now.load;
-    let shed = load.shed.saturating_sub(signs.before.load.shed);
+    let shed = signs.lately.load.shed;
     (shed > 0).then(|| Finding {
         level: Level::Warning,
         kind: "overload",
@@ -94,7 +89,7 @@ pub fn refused(signs: &Signs<'_>) -> Option<Finding> {
         meaning: "Callers get RESOURCE_EXHAUSTED with a retry delay.".to_owned(),
         evidence: format!(
             "{} refused; {} of {} requests and {} of {} MiB in flight now",
-            format_rate(shed as f64 / signs.now.seconds_since(signs.before).max(0.001)),
+            format_rate(shed as f64 / signs.seconds()),
             load.in_flight,
             load.limit,
             load.bytes >> 20,
@@ -106,9 +101,9 @@ pub fn refused(signs: &Signs<'_>) -> Option<Finding> {
 }
 
 pub fn throttled(signs: &Signs<'_>) -> Option<Finding> {
-    let lately = signs.now.namespaces.iter().map(|now| now.since(signs.before.namespace(&now.name)));
-    let worst = lately.max_by_key(|namespace| namespace.throttled).filter(|worst| worst.throttled > 0)?;
-    let rate = format_rate(worst.throttled as f64 / signs.now.seconds_since(signs.before).max(0.001));
+    let worst = signs.lately.namespaces.iter().max_by_key(|namespace| namespace.counts.throttled)?;
+    let refused = Some(worst.counts.throttled).filter(|refused| *refused > 0)?;
+    let rate = format_rate(refused as f64 / signs.seconds());
     Some(Finding {
         level: Level::Notice,
         kind: "throttled",

@@ -216,8 +216,8 @@ const pair = (id, [value, unit]) => {
 const drawTiles = () => {
   const { gets, load, l1, redis, coherence, audit, latency } = now;
   const total = all(gets);
-  say("requests", rate(total + now.sets + now.invalidations));
-  say("requests-fine", `${rate(total)}\u00a0Gets · ${rate(now.sets)}\u00a0Sets · ${rate(now.invalidations)}\u00a0Inv.`);
+  say("requests", rate(total + now.total.sets_stored + now.total.invalidations));
+  say("requests-fine", `${rate(total)}\u00a0Gets · ${rate(now.total.sets_stored)}\u00a0Sets · ${rate(now.total.invalidations)}\u00a0Inv.`);
   say("hits", total > 0 ? percent(hitShare(gets)) : "–");
   split(byId("split"), gets);
   if (latency.p99 === null) pair("p99", ["–", ""]); else pair("p99", took(latency.p99));
@@ -277,7 +277,7 @@ const about = (value, show) => (value === null || value === undefined ? "–" : 
 
 const isCalled = (it) => {
   const lately = series[it.name]?.slice(-IDLE / 1000).some((point) => point.some((part) => part > 0));
-  if (all(it.gets) + it.sets + it.invalidations > 0 || (lately && !called.has(it.name))) called.set(it.name, Date.now());
+  if (all(it.gets) + it.sets_stored + it.invalidations > 0 || (lately && !called.has(it.name))) called.set(it.name, Date.now());
   return Date.now() - (called.get(it.name) ?? 0) < IDLE || it.name === scope;
 };
 
@@ -340,11 +340,11 @@ const fillNamespace = (element, it) => {
   if (it.name !== "") spark(element.children[1].firstChild, (series[it.name] ?? []).map((point) => point[0] + point[1] + point[2] + point[3]));
   fillCells(element, 2, [rate(total), total > 0 ? hitRate(it.gets) : "–"]);
   split(element.children[4].firstChild, it.gets);
-  const refused = it.throttled + it.over_quota + it.errors;
+  const refused = it.throttled + it.over_quota + it.write_errors;
   fillCells(element, 5, [
-    rate(it.sets), rate(it.invalidations), count(it.entries), size(it.bytes), about(it.redis_keys, count), about(it.redis_bytes, size), rate(it.evicted), rate(refused),
+    rate(it.sets_stored), rate(it.invalidations), count(it.entries), size(it.bytes), about(it.redis_keys, count), about(it.redis_bytes, size), rate(it.evicted_size), rate(refused),
   ]);
-  element.children[12].title = `throttled ${rate(it.throttled)}, over quota ${rate(it.over_quota)}, failed writes ${rate(it.errors)} a second`;
+  element.children[12].title = `throttled ${rate(it.throttled)}, over quota ${rate(it.over_quota)}, failed writes ${rate(it.write_errors)} a second`;
   element.children[12].classList.toggle("raised", refused > 0);
 };
 
@@ -415,17 +415,17 @@ const drawFacts = () => {
     ["failed, reconnects", `${count(redis.errors)} · ${count(redis.reconnects)} since the start`],
   ]);
   facts("coherence", [
-    ["messages applied", `${count(coherence.applied)} · own ${count(coherence.own)}`],
+    ["messages applied", `${count(coherence.messages_applied)} · own ${count(coherence.messages_own)}`],
     ["lag p99", time(coherence.lag_p99)],
     ["gaps", count(coherence.gaps), raised(coherence.gaps)],
     ["partitions set back", count(coherence.bumps)],
     ["disconnects", count(coherence.disconnects), raised(coherence.disconnects)],
-    ["overruns, unreadable", `${count(coherence.overruns)} · ${count(coherence.undecodable)}`, raised(coherence.overruns + coherence.undecodable)],
-    ["fills fenced off", count(coherence.fenced)],
+    ["overruns, unreadable", `${count(coherence.lagged)} · ${count(coherence.undecodable)}`, raised(coherence.lagged + coherence.undecodable)],
+    ["fills fenced off", count(coherence.fills_fenced)],
     ["failovers", coherence.failovers ? `${count(coherence.failovers)} partition${coherence.failovers === 1 ? "" : "s"} · ${count(coherence.repaired)} repaired` : "0", raised(coherence.failovers)],
   ]);
   facts("leases", [
-    ["joined another's fetch", `${rate(leases.coalesced)}/s`],
+    ["joined another's fetch", `${rate(now.total.coalesced)}/s`],
     ["waited for a lease", `${rate(leases.waited)}/s`],
     ["waiting now", count(leases.waiting), raised(leases.waiting - 19, "warning")],
     ["granted", `${count(leases.granted)} · alone ${count(leases.granted_alone)}`],

@@ -19,7 +19,8 @@ use crate::cache::tier::bus::{BusSink, Change, ChangedKey, Effect, Message};
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
     Acquired, BoxFuture, Condition, ConditionFailure, L1, L2, L2Error, L2Report, LeaseClaim, LeaseRelease, Mode,
-    NotTaken, ReadResult, Removal, RemoveResult, Timeout, Touch, Touched, TouchedEntry, TtlChange, Write, WriteResult,
+    ReadResult, Removal, RemoveResult, Timeout, Touch, Touched, TouchedEntry, TtlChange, Write, WriteResult,
+    insert_within_quota,
 };
 use crate::cache::version::Version;
 
@@ -155,14 +156,8 @@ impl Local {
         let entry = Entry::written(&write.entry, version, cost, now);
         let note = self.coherence.begin_fill(key.as_ref());
         let held = coherence::cached_entry(entry.clone(), version, note, now, key.namespace());
-        let mut inserted = self.l1.insert(key.clone(), held.clone());
-        if matches!(inserted, Err(NotTaken::OverQuota(_))) && self.sweep.make_room(key, line) > 0 {
-            inserted = self.l1.insert(key.clone(), held);
-        }
+        let inserted = insert_within_quota(&*self.l1, key, &held, || self.sweep.make_room(key, line) > 0);
         if let Err(why) = inserted {
-            if matches!(why, NotTaken::OverQuota(_)) {
-                key.namespace().counters.over_quota.inc();
-            }
             return WriteResult::Failed(why.into());
         }
         if let Some(request) = write.request.clone() {

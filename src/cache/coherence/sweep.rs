@@ -14,7 +14,7 @@ use super::sweep_queue::SweepQueue;
 use crate::cache::entry::{CachedEntry, Entry};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
-use crate::cache::tier::NotTaken;
+use crate::cache::tier::{NotTaken, insert_within_quota};
 
 /// Pause between an invalidation and a sweep, so that the steps of one invalidation are swept
 /// together.
@@ -68,14 +68,7 @@ impl Coherence {
     /// If its namespace is at its quota, dead entries are removed first. To be called under the
     /// key's stripe.
     pub(super) fn insert(&self, key: &Key, held: &Arc<CachedEntry>) -> Result<(), NotTaken> {
-        let mut inserted = self.l1.insert(key.clone(), held.clone());
-        if matches!(inserted, Err(NotTaken::OverQuota(_))) && self.make_room(&held.namespace) > 0 {
-            inserted = self.l1.insert(key.clone(), held.clone());
-        }
-        if matches!(inserted, Err(NotTaken::OverQuota(_))) {
-            held.namespace.counters.over_quota.inc();
-        }
-        inserted
+        insert_within_quota(&*self.l1, key, held, || self.make_room(&held.namespace) > 0)
     }
 
     /// Removes dead entries of `namespace` among the first entries visited, and returns their

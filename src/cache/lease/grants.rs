@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cache::clock::Moment;
 use crate::cache::expiring_map::ExpiringMap;
 use crate::cache::key::Key;
-use crate::cache::stats::Counter;
+use crate::cache::stats::LeaseCounters;
 use crate::cache::tier::LeaseId;
 use crate::sync::Mutex;
 
@@ -45,27 +45,11 @@ pub enum LeaseStatus {
     Paused,
 }
 
-/// Counters of leases; the contract's LeaseStats describes each.
-///
-/// Its `granted` includes those granted alone, and its `waited` is `served` plus `left`.
-#[derive(Default, Debug)]
-#[allow(missing_docs)]
-pub struct LeaseCounters {
-    pub granted: Counter,
-    pub granted_alone: Counter,
-    pub filled: Counter,
-    pub voided: Counter,
-    pub released: Counter,
-    pub served: Counter,
-    pub left: Counter,
-    pub waiting: Counter,
-}
-
 /// Leases granted here that were neither used nor released: the basis of decisions while L2 is
 /// unavailable.
 pub struct Leases {
     granted: Mutex<ExpiringMap<Key, Holder>>,
-    /// Counters of messages, audits and fills.
+    /// Counters.
     pub counters: LeaseCounters,
 }
 

@@ -4,4 +4,4 @@
 mod grants;
 pub mod waiters;
 
-pub use grants::{Lease, LeaseCounters, LeaseHolder, LeaseOptions, LeaseStatus, Leases};
+pub use grants::{Lease, LeaseHolder, LeaseOptions, LeaseStatus, Leases};

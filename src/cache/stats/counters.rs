@@ -1,89 +1,125 @@
-//! Counters for Stats and metrics: an atomic add each, without locks.
+//! Counters of all subjects for Stats, metrics and the dashboard, and sums of them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::histogram::{Histogram, Snapshot};
+use super::meter::{Counter, Gauge, Meter, Number, meters};
 
-use super::histogram::Histogram;
-
-/// A counter.
-#[derive(Default, Debug)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one.
-    #[inline]
-    pub fn inc(&self) {
-        self.add(1);
+meters! {
+    /// Counters of one namespace, which the contract's NamespaceStats explains. Its `stale_hits` and
+    /// `write_errors` are sums of fields here; its `sets_condition_failed` includes `sets_void`.
+    NamespaceCounters reported as NamespaceCounts {
+        l1_hits: Counter,
+        l2_hits: Counter,
+        stale_l1_hits: Counter,
+        stale_l2_hits: Counter,
+        negative_hits: Counter,
+        misses: Counter,
+        degraded: Counter,
+        coalesced: Counter,
+        sets_stored: Counter,
+        sets_condition_failed: Counter,
+        sets_void: Counter,
+        touches: Counter,
+        throttled: Counter,
+        over_quota: Counter,
+        set_errors: Counter,
+        touch_errors: Counter,
+        invalidate_errors: Counter,
+        invalidations: Counter,
+        evicted_size: Counter,
+        evicted_expired: Counter,
+        removed: Counter,
+        replaced: Counter,
+        entries: Gauge,
+        bytes: Gauge,
     }
 
-    /// Adds `n`.
-    #[inline]
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+    /// Counters of the entries that L1 dropped, or did not take because they are too large, which the
+    /// contract's L1Stats explains.
+    L1Counters reported as L1Counts {
+        evicted_size: Counter,
+        evicted_expired: Counter,
+        removed: Counter,
+        replaced: Counter,
+        rejected: Counter,
     }
 
-    /// Adds `n` and returns true, unless the sum would exceed `limit`. 0: no limit.
-    pub fn add_within(&self, n: u64, limit: u64) -> bool {
-        let add = |count: u64| Some(count + n).filter(|sum| limit == 0 || *sum <= limit);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    /// Counters of the coherence protocol, which the contract's CoherenceStats explains.
+    CoherenceCounters reported as CoherenceCounts {
+        messages_applied: Counter,
+        messages_own: Counter,
+        gaps: Counter,
+        undecodable: Counter,
+        lagged: Counter,
+        bumps: Counter,
+        audits_sent: Counter,
+        audits_echoed: Counter,
+        audits_failed: Counter,
+        disconnects: Counter,
+        fills_fenced: Counter,
+        failovers: Counter,
+        repaired: Counter,
     }
 
-    /// Subtracts `n`: for a count of what exists now.
-    #[inline]
-    pub fn sub(&self, n: u64) {
-        self.0.fetch_sub(n, Ordering::Relaxed);
+    /// Counters of leases, which the contract's LeaseStats explains. Its `granted` includes those
+    /// granted alone, and its `waited` is `served` plus `left`.
+    LeaseCounters reported as LeaseCounts {
+        granted: Counter,
+        granted_alone: Counter,
+        filled: Counter,
+        voided: Counter,
+        released: Counter,
+        served: Counter,
+        left: Counter,
+        waiting: Gauge,
     }
 
-    /// Adds one for as long as the guard lives.
-    pub fn inc_guard(&self) -> IncGuard<'_> {
-        self.inc();
-        IncGuard(self)
+    /// Counters of watches, which the contract's WatchStats explains.
+    WatchCounters reported as WatchCounts {
+        changes: Counter,
+        discontinuities: Counter,
     }
 
-    /// Returns the count.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// Counters of the self-audit, which the contract's SelfAuditStats explains.
+    SelfAuditCounters reported as SelfAuditCounts {
+        sampled: Counter,
+        dropped: Counter,
+        checked: Counter,
+        gone: Counter,
+        failed: Counter,
+        violations: Counter,
+        staleness: Histogram,
+    }
+
+    /// Latencies inside the service.
+    Latencies reported as LatencyReport {
+        get_l1: Histogram,
+        get_l2: Histogram,
+        get_miss: Histogram,
+        set: Histogram,
+        invalidate: Histogram,
+        barrier: Histogram,
+        batch_get: Histogram,
+        batch_set: Histogram,
+        batch_invalidate: Histogram,
+        l2_read: Histogram,
+        l2_write: Histogram,
     }
 }
 
-/// A counted thing. Dropping it subtracts one.
-pub struct IncGuard<'a>(&'a Counter);
-
-impl Drop for IncGuard<'_> {
-    fn drop(&mut self) {
-        self.0.sub(1);
-    }
+/// Gets by result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gets {
+    /// Answered from L1 as fresh.
+    pub l1: u64,
+    /// Answered from L2.
+    pub l2: u64,
+    /// Answered flagged stale.
+    pub stale: u64,
+    /// Answered with a miss.
+    pub miss: u64,
 }
 
-/// Counters of one namespace, which the contract's NamespaceStats explains. Its `stale_hits` and
-/// `write_errors` are sums of fields here; its `sets_condition_failed` includes `sets_void`.
-#[derive(Default, Debug)]
-#[allow(missing_docs)]
-pub struct NamespaceCounters {
-    pub l1_hits: Counter,
-    pub l2_hits: Counter,
-    pub stale_l1_hits: Counter,
-    pub stale_l2_hits: Counter,
-    pub negative_hits: Counter,
-    pub misses: Counter,
-    pub degraded: Counter,
-    pub coalesced: Counter,
-    pub sets_stored: Counter,
-    pub sets_condition_failed: Counter,
-    pub sets_void: Counter,
-    pub touches: Counter,
-    pub throttled: Counter,
-    pub over_quota: Counter,
-    pub set_errors: Counter,
-    pub touch_errors: Counter,
-    pub invalidate_errors: Counter,
-    pub invalidations: Counter,
-    pub evicted_size: Counter,
-    pub evicted_expired: Counter,
-    pub removed: Counter,
-    pub replaced: Counter,
-    pub entries: Counter,
-    pub bytes: Counter,
-}
+// === impl counters ===
 
 impl NamespaceCounters {
     /// Adds the Gets counted in `other`.
@@ -100,63 +136,61 @@ impl NamespaceCounters {
         ];
         pairs.iter().for_each(|(mine, others)| mine.add(others.get()));
     }
+}
 
-    /// Returns the Gets answered flagged stale.
-    pub fn stale_hits(&self) -> u64 {
-        self.stale_l1_hits.get() + self.stale_l2_hits.get()
+impl NamespaceCounts {
+    /// Returns the Gets by result.
+    pub fn gets(&self) -> Gets {
+        let stale = self.stale_l1_hits + self.stale_l2_hits;
+        Gets { l1: self.l1_hits, l2: self.l2_hits, stale, miss: self.misses }
     }
 
     /// Returns the failed writes of all kinds.
     pub fn write_errors(&self) -> u64 {
-        self.set_errors.get() + self.touch_errors.get() + self.invalidate_errors.get()
+        self.set_errors + self.touch_errors + self.invalidate_errors
+    }
+
+    /// Returns the Gets, stored Sets and acknowledged Invalidates.
+    pub fn calls(&self) -> u64 {
+        self.gets().all() + self.sets_stored + self.invalidations
+    }
+
+    /// Returns the entries that needed room in L1.
+    pub fn fills(&self) -> u64 {
+        self.sets_stored + self.l2_hits
     }
 }
 
-/// Counters of the coherence protocol, which the contract's CoherenceStats explains.
-#[derive(Default, Debug)]
-#[allow(missing_docs)]
-pub struct CoherenceCounters {
-    pub messages_applied: Counter,
-    pub messages_own: Counter,
-    pub gaps: Counter,
-    pub undecodable: Counter,
-    pub lagged: Counter,
-    pub bumps: Counter,
-    pub audits_sent: Counter,
-    pub audits_echoed: Counter,
-    pub audits_failed: Counter,
-    pub disconnects: Counter,
-    pub fills_fenced: Counter,
-    pub failovers: Counter,
-    pub repaired: Counter,
+impl CoherenceCounts {
+    /// Returns the messages applied in sequence, also those of this replica.
+    pub fn messages(&self) -> u64 {
+        self.messages_applied + self.messages_own
+    }
 }
 
-/// Counters of the self-audit, which the contract's SelfAuditStats explains.
-#[derive(Default)]
-#[allow(missing_docs)]
-pub struct SelfAuditCounters {
-    pub sampled: Counter,
-    pub dropped: Counter,
-    pub checked: Counter,
-    pub gone: Counter,
-    pub failed: Counter,
-    pub violations: Counter,
-    pub staleness: Histogram,
+impl LeaseCounts {
+    /// Returns the waits for a lease that ended. Current waiters are not included: the count would
+    /// fall when one times out.
+    pub fn waited(&self) -> u64 {
+        self.served + self.left
+    }
 }
 
-/// Latencies inside the service.
-#[derive(Default)]
-#[allow(missing_docs)]
-pub struct Latencies {
-    pub get_l1: Histogram,
-    pub get_l2: Histogram,
-    pub get_miss: Histogram,
-    pub set: Histogram,
-    pub invalidate: Histogram,
-    pub barrier: Histogram,
-    pub batch_get: Histogram,
-    pub batch_set: Histogram,
-    pub batch_invalidate: Histogram,
-    pub l2_read: Histogram,
-    pub l2_write: Histogram,
+impl LatencyReport {
+    /// Returns the latencies of all Gets.
+    pub fn gets(&self) -> Snapshot {
+        self.get_l1.plus(&self.get_l2).plus(&self.get_miss)
+    }
+
+    /// Returns the latencies of reads and writes of L2.
+    pub fn l2(&self) -> Snapshot {
+        self.l2_read.plus(&self.l2_write)
+    }
+}
+
+impl Gets {
+    /// Returns the Gets of all results.
+    pub fn all(self) -> u64 {
+        self.l1 + self.l2 + self.stale + self.miss
+    }
 }

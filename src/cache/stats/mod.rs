@@ -5,8 +5,13 @@ mod histogram;
 pub mod hot_keys;
 pub mod keyspace;
 mod labeled_histograms;
+mod meter;
 pub mod sketch;
 
-pub use counters::{CoherenceCounters, Counter, IncGuard, Latencies, NamespaceCounters, SelfAuditCounters};
+pub use counters::{
+    CoherenceCounters, CoherenceCounts, Gets, L1Counters, L1Counts, Latencies, LatencyReport, LeaseCounters,
+    LeaseCounts, NamespaceCounters, NamespaceCounts, SelfAuditCounters, SelfAuditCounts, WatchCounters, WatchCounts,
+};
 pub use histogram::{Histogram, Snapshot};
 pub use labeled_histograms::LabeledHistograms;
+pub use meter::{Counter, Gauge, IncGuard, Meter, Number};

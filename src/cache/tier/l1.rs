@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::cache::entry::CachedEntry;
 use crate::cache::key::{Key, KeyRef};
+use crate::cache::stats::L1Counts;
 
 /// The memory of this replica.
 ///
@@ -38,7 +39,7 @@ pub enum NotTaken {
 }
 
 /// Usage of L1, and counts of the entries that it dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct L1Usage {
     /// Entries now; may lag by pending maintenance.
     pub entries: u64,
@@ -46,14 +47,33 @@ pub struct L1Usage {
     pub bytes: u64,
     /// Limit of bytes.
     pub max_bytes: u64,
-    /// Entries evicted for lack of room.
-    pub evicted_size: u64,
-    /// Entries dropped after their time to live.
-    pub evicted_expired: u64,
-    /// Entries removed.
-    pub removed: u64,
-    /// Entries replaced.
-    pub replaced: u64,
-    /// Entries too large to be taken.
-    pub rejected: u64,
+    /// Counts of the entries that it dropped or did not take.
+    pub counts: L1Counts,
+}
+
+// === impl L1Usage ===
+
+impl L1Usage {
+    /// Returns the counts since `earlier`, with the usage of now.
+    pub fn since(&self, earlier: &L1Usage) -> L1Usage {
+        L1Usage { counts: self.counts.since(&earlier.counts), ..*self }
+    }
+}
+
+/// Inserts an entry. If its namespace is at its quota, it is tried again after `make_room` returned
+/// true; an entry that is not taken in the end is counted.
+pub fn insert_within_quota(
+    l1: &dyn L1,
+    key: &Key,
+    held: &Arc<CachedEntry>,
+    make_room: impl FnOnce() -> bool,
+) -> Result<(), NotTaken> {
+    let mut inserted = l1.insert(key.clone(), held.clone());
+    if matches!(inserted, Err(NotTaken::OverQuota(_))) && make_room() {
+        inserted = l1.insert(key.clone(), held.clone());
+    }
+    if matches!(inserted, Err(NotTaken::OverQuota(_))) {
+        held.namespace.counters.over_quota.inc();
+    }
+    inserted
 }

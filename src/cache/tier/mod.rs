@@ -9,7 +9,7 @@ mod report;
 mod requests;
 
 pub use error::{L2Error, RETRY_AFTER};
-pub use l1::{L1, L1Usage, NotTaken};
+pub use l1::{L1, L1Usage, NotTaken, insert_within_quota};
 pub use l2::{BoxFuture, FleetBarrier, L2};
 pub use report::{L2Report, L2State, ServerReport};
 pub use requests::{

@@ -50,7 +50,25 @@ pub struct L2Report {
     pub keyspace: Option<Arc<KeyspaceSample>>,
 }
 
+// === impl L2Report ===
+
 impl L2Report {
+    /// Returns the counts since `earlier`, with the state of now.
+    ///
+    /// The server counts keys and commands itself: these are no counts of the replica.
+    pub fn since(&self, earlier: &L2Report) -> L2Report {
+        L2Report {
+            reconnects: self.reconnects.saturating_sub(earlier.reconnects),
+            commands: self.commands.saturating_sub(earlier.commands),
+            errors: self.errors.saturating_sub(earlier.errors),
+            undecodable: self.undecodable.saturating_sub(earlier.undecodable),
+            foreign_messages: self.foreign_messages.saturating_sub(earlier.foreign_messages),
+            bus_lag: self.bus_lag.since(&earlier.bus_lag),
+            keys_gone: std::array::from_fn(|at| self.keys_gone[at].saturating_sub(earlier.keys_gone[at])),
+            ..self.clone()
+        }
+    }
+
     /// Returns the latest estimate of the contents of namespaces, while L2 is reachable.
     pub fn sampled(&self) -> Option<&KeyspaceSample> {
         self.keyspace.as_deref().filter(|_| self.can_be_asked())

@@ -22,13 +22,13 @@ use crate::cache::coherence::{Coherence, FetchSlot, FillGuard, Freshness, ShownP
 use crate::cache::entry::{CachedEntry, Content, Entry};
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
-use crate::cache::lease::{LeaseCounters, Leases};
+use crate::cache::lease::Leases;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
 use crate::cache::single_flight::{FetchResult, Fetched};
 use crate::cache::spans;
 use crate::cache::stats::hot_keys::{HotKey, HotKeys};
-use crate::cache::stats::{Latencies, SelfAuditCounters};
+use crate::cache::stats::{Latencies, LeaseCounters, SelfAuditCounters};
 use crate::cache::tier::bus::{Change, Effect};
 use crate::cache::tier::{L1, L2, L2Error, ReadResult, Timeout};
 use crate::cache::version::Version;

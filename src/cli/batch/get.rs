@@ -7,9 +7,9 @@ use serde_json::Value;
 use tonic::Response;
 
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs, parse_duration};
+use crate::cli::batch::item_error::{exit, put_error, words};
 use crate::cli::batch::keys::KeyArgs;
 use crate::cli::batch::progress::ProgressLine;
-use crate::cli::batch::{exit, put_error, words};
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::get::{document, verdict};

@@ -1,16 +1,16 @@
 //! `twintier batch invalidate`: removes many entries, with a result for each.
 
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
+use crate::cli::batch::item_error::{exit, put_error, words};
 use crate::cli::batch::keys::KeyArgs;
 use crate::cli::batch::progress::ProgressLine;
-use crate::cli::batch::{exit, put_error, words};
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, emit};
-use crate::cli::table;
+use crate::cli::{json, table};
 use crate::pb;
 
 /// Arguments of `batch invalidate`.
@@ -104,9 +104,9 @@ fn result_text(result: &pb::BatchInvalidateResult) -> String {
 }
 
 fn line(key: &str, result: &pb::BatchInvalidateResult) -> Value {
-    let mut line = Map::new();
+    let mut line = json::fields(result);
+    line.remove("error");
     line.insert("key".to_owned(), key.into());
-    line.insert("removed".to_owned(), result.removed.into());
     result.error.iter().for_each(|error| put_error(&mut line, error));
     Value::Object(line)
 }

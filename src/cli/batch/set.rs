@@ -7,15 +7,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use prost::Message as _;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
+use crate::cli::batch::item;
+use crate::cli::batch::item_error::{exit, put_error, words};
 use crate::cli::batch::progress::ProgressLine;
-use crate::cli::batch::{exit, item, put_error, words};
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, emit};
-use crate::cli::units;
+use crate::cli::{json, units};
 use crate::pb;
 
 /// Bytes at which a call is full: well below the smallest limit of a service.
@@ -241,10 +242,10 @@ impl BatchTally {
 }
 
 fn line(key: &str, outcome: &str, result: &pb::BatchSetResult) -> Value {
-    let mut line = Map::new();
+    let mut line = json::fields(result);
+    line.remove("error");
     line.insert("key".to_owned(), key.into());
     line.insert("outcome".to_owned(), outcome.into());
-    line.insert("version".to_owned(), result.version.as_str().into());
     result.error.iter().for_each(|error| put_error(&mut line, error));
     Value::Object(line)
 }

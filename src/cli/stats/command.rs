@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 use crate::cli::args::{OutputFormat, ServerArgs, parse_duration};
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
+use crate::cli::json;
 use crate::cli::output::{Output, emit, json_text};
 use crate::pb;
 
@@ -50,7 +51,7 @@ impl StatsArgs {
         }
         let stats = self.ask(&connection).await?;
         let out = match self.server.output {
-            OutputFormat::Json => json_text(&super::document::document(&stats)),
+            OutputFormat::Json => json_text(&json::document(&stats)),
             OutputFormat::Text => super::report::report(&stats, None, SystemTime::now()).into_bytes(),
         };
         Ok(Output { out, ..Output::default() })
@@ -87,7 +88,7 @@ impl StatsArgs {
 
     fn frame(&self, stats: &pb::StatsResponse, earlier: Option<&Earlier>, at: Instant, terminal: bool) -> String {
         if self.server.output == OutputFormat::Json {
-            return format!("{}\n", super::document::document(stats));
+            return format!("{}\n", json::document(stats));
         }
         let since = earlier.map(|earlier| super::tables::Since { stats: &earlier.stats, interval: at - earlier.at });
         let text = super::report::report(stats, since, SystemTime::now());

@@ -1,7 +1,6 @@
 //! `twintier stats`: counters of a replica and the state of its tiers, once or repeatedly.
 
 mod command;
-mod document;
 mod fleet;
 mod report;
 mod tables;

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::time::sleep;
 
-use super::counts::Additive;
-use super::snapshot::{StatsSnapshot, was_used};
+use super::additive::Additive;
+use super::messages::{self, was_used};
 use crate::cache::clock::Moment;
 use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
+use crate::cache::fleet::report::ReplicaReport;
 use crate::cache::fleet::shared_store::ReplicaNote;
 use crate::cache::stats::Snapshot;
 use crate::grpc::convert::to_wire;
@@ -28,15 +29,17 @@ const LAG_WINDOW_SUMMARIES: usize = 6;
 const MAX_SUMMARY_BYTES: usize = 256 << 10;
 
 /// Publishes a summary of this replica periodically, until it is dropped.
-pub async fn publish_summaries(observed: &ReplicaHandles, snapshot: impl Fn() -> StatsSnapshot) {
+pub async fn publish_summaries(observed: &ReplicaHandles, counted: impl Fn() -> ReplicaReport) {
     let Some(board) = &observed.shared_store else { return };
     let mut lags = LagWindow::default();
     loop {
         let deadline = observed.clock.now().plus(SHARED_STORE_TIMEOUT);
-        let mut counted = snapshot();
-        counted.lag = lags.recent(&observed.l2.report().bus_lag);
+        let mut report = counted();
+        report.l2.bus_lag = lags.recent(&observed.l2.report().bus_lag);
         // A failure is ignored: the next summary follows soon.
-        let _ = board.publish_note(summary(counted), SUMMARY_LIFETIME, deadline).await;
+        let _ = board
+            .publish_note(summary(messages::response(&observed.replica, &report)), SUMMARY_LIFETIME, deadline)
+            .await;
         sleep(SUMMARY_INTERVAL).await;
     }
 }
@@ -57,29 +60,21 @@ impl LagWindow {
     }
 }
 
-/// Returns the report of the fleet, for one namespace or for all.
-///
-/// Without the shared store it is that of this replica alone.
-pub async fn report(
-    observed: &ReplicaHandles,
-    own: StatsSnapshot,
-    namespace: &str,
-    deadline: Moment,
-) -> pb::StatsResponse {
+/// Returns the report of the fleet. Without the shared store it is that of this replica alone.
+pub async fn report(observed: &ReplicaHandles, own: pb::StatsResponse, deadline: Moment) -> pb::StatsResponse {
     let mut whole = own;
-    let own = wire_replica(&whole.stats, Duration::ZERO);
-    let mut fleet: Vec<_> = own.into_iter().collect();
+    let mut fleet: Vec<_> = wire_replica(&whole, Duration::ZERO).into_iter().collect();
     for (other, age) in other_summaries(observed, deadline).await {
         fleet.extend(wire_replica(&other, age));
         add(&mut whole, &other);
     }
     fleet.sort_by(|one, other| one.id.cmp(&other.id));
-    pb::StatsResponse { fleet, ..whole.render(namespace) }
+    pb::StatsResponse { fleet, ..whole }
 }
 
 /// Returns the replicas of the fleet, sorted by id. Without the shared store it is this one alone.
-pub async fn replicas(observed: &ReplicaHandles, own: StatsSnapshot) -> Vec<FleetReplica> {
-    let own = (own.render(""), Duration::ZERO);
+pub async fn replicas(observed: &ReplicaHandles, own: pb::StatsResponse) -> Vec<FleetReplica> {
+    let own = (own, Duration::ZERO);
     let others = other_summaries(observed, Moment::FOREVER).await;
     let mut fleet: Vec<_> = others.iter().chain([&own]).filter_map(|(stats, age)| fleet_replica(stats, *age)).collect();
     fleet.sort_by(|one, other| one.id.cmp(&other.id));
@@ -89,7 +84,6 @@ pub async fn replicas(observed: &ReplicaHandles, own: StatsSnapshot) -> Vec<Flee
 /// Returns the facts about a replica in its summary.
 fn fleet_replica(stats: &pb::StatsResponse, age: Duration) -> Option<FleetReplica> {
     let (replica, coherence) = (stats.replica.as_ref()?, stats.coherence.unwrap_or_default());
-    let sum = |count: fn(&pb::NamespaceStats) -> u64| stats.namespaces.iter().map(count).sum::<u64>();
     let l1 = stats.l1.unwrap_or_default();
     Some(FleetReplica {
         id: replica.id.clone(),
@@ -98,8 +92,8 @@ fn fleet_replica(stats: &pb::StatsResponse, age: Duration) -> Option<FleetReplic
         audit_age: coherence.audit_age.and_then(|age| age.try_into().ok()),
         started: replica.start_time.and_then(|time| SystemTime::try_from(time).ok()),
         state: replica.state.clone(),
-        gets: [sum(|n| n.l1_hits), sum(|n| n.l2_hits), sum(|n| n.stale_hits), sum(|n| n.misses)],
-        writes: sum(|n| n.sets_stored) + sum(|n| n.invalidations),
+        gets: messages::gets(&stats.namespaces),
+        writes: messages::writes(&stats.namespaces),
         l1: [l1.entries, l1.bytes, l1.max_bytes],
         lag_p99: coherence.lag_p99.and_then(|lag| lag.try_into().ok()),
     })
@@ -118,8 +112,7 @@ async fn other_summaries(observed: &ReplicaHandles, deadline: Moment) -> Vec<(pb
 }
 
 /// Encodes the summary that other replicas read.
-fn summary(counted: StatsSnapshot) -> Bytes {
-    let whole = counted.render("");
+fn summary(whole: pb::StatsResponse) -> Bytes {
     let mut summary = pb::StatsResponse {
         replica: whole.replica,
         namespaces: whole.namespaces,
@@ -130,8 +123,7 @@ fn summary(counted: StatsSnapshot) -> Bytes {
         ..Default::default()
     };
     if summary.encoded_len() > MAX_SUMMARY_BYTES {
-        let used = |stats: &pb::NamespaceStats| stats.l1_hits + stats.l2_hits + stats.misses + stats.sets_stored;
-        summary.namespaces.sort_by_key(|stats| std::cmp::Reverse(used(stats)));
+        summary.namespaces.sort_by_key(|stats| std::cmp::Reverse(messages::use_of(stats)));
         while summary.encoded_len() > MAX_SUMMARY_BYTES {
             summary.namespaces.truncate(summary.namespaces.len() / 2);
         }
@@ -152,8 +144,7 @@ fn wire_replica(stats: &pb::StatsResponse, age: Duration) -> Option<pb::FleetRep
 }
 
 /// Adds the summary of another replica. Of proofs, keeps the worst of all replicas.
-fn add(whole: &mut StatsSnapshot, other: &pb::StatsResponse) {
-    let stats = &mut whole.stats;
+fn add(stats: &mut pb::StatsResponse, other: &pb::StatsResponse) {
     stats.namespaces.add(&other.namespaces.iter().filter(|stats| was_used(stats)).cloned().collect());
     stats.l1.add(&other.l1);
     stats.leases.add(&other.leases);
@@ -175,21 +166,19 @@ mod tests {
     use super::*;
     use crate::cache::stats::Histogram;
 
-    fn counted(misses: u64, namespaces: usize) -> StatsSnapshot {
+    fn counted(misses: u64, namespaces: usize) -> pb::StatsResponse {
         let namespace = |n: usize| pb::NamespaceStats {
             namespace: format!("n{n:06}"),
             misses: misses + n as u64,
             ..Default::default()
         };
-        let stats = pb::StatsResponse {
+        pb::StatsResponse {
             replica: Some(pb::ReplicaStats { id: "r".into(), ..Default::default() }),
             namespaces: (0..namespaces).map(namespace).collect(),
             l1: Some(pb::L1Stats { bytes: 5, ..Default::default() }),
             redis: Some(pb::RedisStats { commands: 9, ..Default::default() }),
             ..Default::default()
-        };
-        let at = std::time::SystemTime::UNIX_EPOCH;
-        StatsSnapshot { at, stats, latencies: Vec::new(), staleness: Snapshot::default(), lag: Snapshot::default() }
+        }
     }
 
     #[test]
@@ -197,19 +186,18 @@ mod tests {
         let mut whole = counted(1, 2);
         let other = pb::StatsResponse::decode(summary(counted(10, 3))).expect("read");
         add(&mut whole, &other);
-        let misses: Vec<_> = whole.stats.namespaces.iter().map(|stats| stats.misses).collect();
+        let misses: Vec<_> = whole.namespaces.iter().map(|stats| stats.misses).collect();
         assert_eq!(misses, [11, 13, 12]);
-        assert_eq!(whole.stats.l1.map(|l1| l1.bytes), Some(10));
-        assert_eq!(whole.stats.redis.map(|redis| redis.commands), Some(9));
+        assert_eq!(whole.l1.map(|l1| l1.bytes), Some(10));
+        assert_eq!(whole.redis.map(|redis| redis.commands), Some(9));
     }
 
     #[test]
     fn a_summary_contains_the_state_and_counters_of_a_replica() {
         let mut counted = counted(10, 2);
-        counted.stats.namespaces[0].l1_hits = 70;
-        counted.stats.namespaces[1].sets_stored = 3;
-        counted.stats.replica =
-            counted.stats.replica.map(|replica| pb::ReplicaStats { state: "drained".into(), ..replica });
+        counted.namespaces[0].l1_hits = 70;
+        counted.namespaces[1].sets_stored = 3;
+        counted.replica = counted.replica.map(|replica| pb::ReplicaStats { state: "drained".into(), ..replica });
         let read = pb::StatsResponse::decode(summary(counted)).expect("read");
         let replica = fleet_replica(&read, Duration::from_secs(1)).expect("a replica");
         assert_eq!((replica.id.as_str(), replica.state.as_str(), replica.writes), ("r", "drained", 3));

@@ -1,8 +1,8 @@
 //! Stats of one replica and of the fleet, as messages of the contract.
 
-mod counts;
+mod additive;
 mod fleet;
+mod messages;
 mod reporter;
-mod snapshot;
 
 pub use reporter::StatsReporter;

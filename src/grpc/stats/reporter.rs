@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use super::fleet;
-use super::snapshot::StatsSnapshot;
+use super::{fleet, messages};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
+use crate::cache::fleet::report::ReplicaReport;
 use crate::grpc::convert;
 use crate::pb;
 
@@ -16,8 +16,8 @@ use crate::pb;
 pub struct StatsReporter {
     /// Handles to everything that reports read.
     pub observed: Arc<ReplicaHandles>,
-    /// Counters at the last reset. Reports subtract them.
-    baseline: ArcSwapOption<StatsSnapshot>,
+    /// Report at the last reset. Later ones count from it.
+    baseline: ArcSwapOption<ReplicaReport>,
 }
 
 // === impl StatsReporter ===
@@ -31,35 +31,38 @@ impl StatsReporter {
     /// Returns the report of this replica or of the fleet, for one namespace or for all.
     pub async fn report(&self, request: &pb::StatsRequest, deadline: Moment) -> Result<pb::StatsResponse, CacheError> {
         let (whole_fleet, namespace) = convert::stats(request)?;
-        let own = self.snapshot();
-        if whole_fleet {
-            Ok(fleet::report(&self.observed, own, namespace, deadline).await)
-        } else {
-            Ok(own.render(namespace))
-        }
+        let own = self.response();
+        let mut response = if whole_fleet { fleet::report(&self.observed, own, deadline).await } else { own };
+        response.namespaces.retain(|stats| namespace.is_empty() || stats.namespace == namespace);
+        Ok(response)
     }
 
     /// Returns the known replicas of the fleet.
     pub async fn fleet(&self) -> Vec<FleetReplica> {
-        fleet::replicas(&self.observed, self.snapshot()).await
+        fleet::replicas(&self.observed, self.response()).await
     }
 
     /// Publishes summaries of this replica to the fleet, until it is dropped.
     pub async fn publish_summaries(&self) {
-        fleet::publish_summaries(&self.observed, || self.snapshot()).await;
+        fleet::publish_summaries(&self.observed, || self.counted()).await;
     }
 
     /// Resets the reports: they count from now on.
     pub fn reset(&self) {
-        self.baseline.store(Some(Arc::new(StatsSnapshot::now(&self.observed))));
+        self.baseline.store(Some(Arc::new(ReplicaReport::read(&self.observed))));
     }
 
-    /// Returns the counters since the start, or since the last reset.
-    fn snapshot(&self) -> StatsSnapshot {
-        let mut snapshot = StatsSnapshot::now(&self.observed);
-        if let Some(baseline) = &*self.baseline.load() {
-            snapshot.subtract(baseline);
+    /// Returns the counts since the start, or since the last reset.
+    fn counted(&self) -> ReplicaReport {
+        let report = ReplicaReport::read(&self.observed);
+        match &*self.baseline.load() {
+            Some(baseline) => report.since(baseline),
+            None => report,
         }
-        snapshot
+    }
+
+    fn response(&self) -> pb::StatsResponse {
+        let reset_time = self.baseline.load().as_ref().map(|baseline| convert::timestamp(baseline.wall));
+        pb::StatsResponse { reset_time, ..messages::response(&self.observed.replica, &self.counted()) }
     }
 }

@@ -18,8 +18,9 @@ use super::otlp_exporter::LoggingExporter;
 use super::scrape::{Emit, MAX_NAMESPACES, Scrape};
 use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::log_fields::millis;
-use crate::telemetry::env::{Environment, Otlp, Signal};
+use crate::telemetry::env::Environment;
 use crate::telemetry::resource::resource;
+use crate::telemetry::signal::{Otlp, Signal};
 
 /// Interval at which durations are transferred to the SDK's histograms.
 const TRANSFER_INTERVAL: Duration = Duration::from_secs(1);

@@ -9,8 +9,8 @@ use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 
-use crate::telemetry::env::{Otlp, Protocol};
 use crate::telemetry::exporter::{ExporterError, grpc_tls, http_client};
+use crate::telemetry::signal::{Otlp, Protocol};
 
 /// An OTLP exporter that logs changes of its state.
 pub struct LoggingExporter {

@@ -1,18 +1,13 @@
-//! `Scrape`: state of a replica at one instant, for all instruments of a collection.
-//!
-//! Values that need a lock or a walk are read once for each collection.
+//! `Scrape`: report of a replica at one instant, for all instruments of a collection.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::coherence::Proofs;
 use crate::cache::fleet::replica::ReplicaHandles;
-use crate::cache::lease::LeaseCounters;
-use crate::cache::namespace::Namespace;
+use crate::cache::fleet::report::{NamespaceReport, ReplicaReport};
+use crate::cache::stats::NamespaceCounts;
 use crate::cache::stats::keyspace::NamespaceUsage;
-use crate::cache::stats::{CoherenceCounters, NamespaceCounters, SelfAuditCounters};
-use crate::cache::tier::{L1Usage, L2Report, L2State};
+use crate::cache::tier::L2State;
 
 /// Receives the values of labels, in their order, and the count under them. An empty value omits
 /// its label.
@@ -26,36 +21,25 @@ pub const OTHER_NAMESPACES: &str = "_other";
 
 /// A replica at one instant.
 pub struct Scrape {
-    /// The replica.
-    pub replica: Arc<ReplicaHandles>,
-    /// Usage of L1.
-    pub l1: L1Usage,
-    /// Report of L2.
-    pub l2: L2Report,
-    /// Proofs of the partitions.
-    pub proofs: Proofs,
+    /// The report.
+    pub report: ReplicaReport,
     /// Gets per second of the hottest key.
     pub hottest: f64,
-    namespaces: Vec<Arc<Namespace>>,
-    others: Vec<Arc<Namespace>>,
+    /// Namespaces with series of their own.
+    namespaces: Vec<(String, NamespaceCounts)>,
+    /// Sum of all other namespaces. `None` if there are none.
+    others: Option<NamespaceCounts>,
 }
 
 // === impl Scrape ===
 
 impl Scrape {
-    /// Reads the state of `replica`. L1 does its pending housekeeping, so that its evictions are
-    /// counted.
-    pub fn take(replica: &Arc<ReplicaHandles>) -> Scrape {
-        let (namespaces, others) = split_namespaces(replica.namespaces.all(), MAX_NAMESPACES);
-        Scrape {
-            l1: replica.cache.l1().usage(),
-            l2: replica.l2.report(),
-            proofs: replica.cache.coherence().proofs(),
-            hottest: replica.cache.hot_keys(1, None).first().map_or(0.0, |hottest| hottest.rate),
-            namespaces,
-            others,
-            replica: replica.clone(),
-        }
+    /// Reads a replica.
+    pub fn take(replica: &ReplicaHandles) -> Scrape {
+        let report = ReplicaReport::read(replica);
+        let (namespaces, others) = split_namespaces(&report.namespaces, MAX_NAMESPACES);
+        let hottest = replica.cache.hot_keys(1, None).first().map_or(0.0, |hottest| hottest.rate);
+        Scrape { report, hottest, namespaces, others }
     }
 
     /// Emits counts of each namespace. `labels` are the values of the labels that follow the
@@ -64,35 +48,27 @@ impl Scrape {
         &self,
         emit: &mut Emit<'_, u64>,
         labels: [&[&str]; N],
-        counts: fn(&NamespaceCounters) -> [u64; N],
+        counts: fn(&NamespaceCounts) -> [u64; N],
     ) {
-        let mut emit_all = |name: &str, counts: [u64; N]| {
-            for (labels, count) in labels.iter().zip(counts) {
+        let own = self.namespaces.iter().map(|(name, counts)| (name.as_str(), counts));
+        let others = self.others.iter().map(|counts| (OTHER_NAMESPACES, counts));
+        for (name, of) in own.chain(others) {
+            for (labels, count) in labels.iter().zip(counts(of)) {
                 let mut values = vec![name];
                 values.extend_from_slice(labels);
                 emit(&values, count);
             }
-        };
-        for namespace in &self.namespaces {
-            emit_all(namespace.name(), counts(&namespace.counters));
-        }
-        if !self.others.is_empty() {
-            let all = self.others.iter().map(|namespace| counts(&namespace.counters));
-            emit_all(
-                OTHER_NAMESPACES,
-                all.fold([0; N], |sums, counts| std::array::from_fn(|place| sums[place] + counts[place])),
-            );
         }
     }
 
     /// Reports the usage of each namespace in Redis, if it was sampled. Namespaces that this
     /// replica does not know count among the others.
     pub fn in_redis(&self, emit: &mut Emit<'_, u64>, value: fn(NamespaceUsage) -> Option<u64>) {
-        let Some(sample) = self.l2.sampled() else { return };
-        for namespace in &self.namespaces {
-            value(sample.usage(namespace.name())).into_iter().for_each(|value| emit(&[namespace.name()], value));
+        let Some(sample) = self.report.l2.sampled() else { return };
+        for (name, _) in &self.namespaces {
+            value(sample.usage(name)).into_iter().for_each(|value| emit(&[name], value));
         }
-        let known: HashSet<_> = self.namespaces.iter().map(|namespace| namespace.name()).collect();
+        let known: HashSet<_> = self.namespaces.iter().map(|(name, _)| name.as_str()).collect();
         let others = sample.namespaces.iter().filter(|(name, _)| !known.contains(name.as_str()));
         if let Some(sum) = others.filter_map(|(_, usage)| value(*usage)).reduce(u64::saturating_add) {
             emit(&[OTHER_NAMESPACES], sum);
@@ -101,36 +77,25 @@ impl Scrape {
 
     /// Age of the sample of Redis.
     pub fn sample_age(&self) -> Option<Duration> {
-        self.l2.sampled().map(|sample| self.replica.clock.now().since(sample.taken))
-    }
-
-    /// Counts of the coherence protocol.
-    pub fn coherence(&self) -> &CoherenceCounters {
-        &self.replica.cache.coherence().counters
-    }
-
-    /// Counts of leases.
-    pub fn leases(&self) -> &LeaseCounters {
-        self.replica.cache.leases()
-    }
-
-    /// Counts of the self-audit.
-    pub fn self_audit(&self) -> &SelfAuditCounters {
-        self.replica.cache.self_audit()
+        self.report.l2.sampled().map(|sample| self.report.at.since(sample.taken))
     }
 
     /// True if Redis is configured.
     pub fn has_redis(&self) -> bool {
-        self.l2.state != L2State::Disabled
+        self.report.l2.state != L2State::Disabled
     }
 }
 
-/// Splits off the namespaces beyond the first `max`. The order is that of registration, configured
-/// ones first. It never changes, so that sums only grow.
-fn split_namespaces(mut all: Vec<Arc<Namespace>>, max: usize) -> (Vec<Arc<Namespace>>, Vec<Arc<Namespace>>) {
-    all.sort_by_key(|namespace| namespace.id);
-    let others = all.split_off(max.min(all.len()));
-    (all, others)
+/// Splits the namespaces that this replica knows into the first `max`, and the sum of the others.
+/// The order is that of registration, configured ones first. It never changes, so that sums only
+/// grow.
+fn split_namespaces(all: &[NamespaceReport], max: usize) -> (Vec<(String, NamespaceCounts)>, Option<NamespaceCounts>) {
+    let mut known: Vec<_> = all.iter().filter_map(|namespace| Some((namespace.id?, namespace))).collect();
+    known.sort_by_key(|(id, _)| *id);
+    let (own, others) = known.split_at(max.min(known.len()));
+    let own = own.iter().map(|(_, namespace)| (namespace.name.clone(), namespace.counts.clone())).collect();
+    let others = others.iter().map(|(_, namespace)| namespace.counts.clone());
+    (own, others.reduce(|sum, counts| sum.plus(&counts)))
 }
 
 #[cfg(test)]
@@ -140,16 +105,25 @@ mod tests {
 
     #[test]
     fn namespaces_beyond_the_maximum_always_count_as_others() {
-        let namespaces = Namespaces::new(NamespaceRules { limit: 9, ..NamespaceRules::default() }, 4);
-        let names = |of: &[Arc<Namespace>]| of.iter().map(|namespace| namespace.name().to_owned()).collect::<Vec<_>>();
-        for name in ["z", "a", "m"] {
-            namespaces.get("namespace", name).expect("made");
-        }
-        let (own, others) = split_namespaces(namespaces.all(), 3);
-        assert_eq!((names(&own), names(&others)), (vec!["default".into(), "z".into(), "a".into()], vec!["m".into()]));
-        namespaces.get("namespace", "b").expect("made");
-        let (same, others) = split_namespaces(namespaces.all(), 3);
-        assert_eq!((names(&same), names(&others)), (names(&own), vec!["m".into(), "b".into()]));
-        assert!(namespaces.get("namespace", OTHER_NAMESPACES).is_err(), "none can be called as the others are");
+        let known = |name: &str, id| {
+            let counts = NamespaceCounts { misses: 1, ..NamespaceCounts::default() };
+            NamespaceReport { name: name.to_owned(), id, counts, in_l2: None }
+        };
+        let names = |own: Vec<(String, NamespaceCounts)>| own.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let mut all = vec![known("a", Some(2)), known("default", Some(0)), known("m", Some(3)), known("z", Some(1))];
+        let (own, others) = split_namespaces(&all, 3);
+        assert_eq!(
+            (names(own), others.map(|sum| sum.misses)),
+            (vec!["default".into(), "z".into(), "a".into()], Some(1))
+        );
+        all.extend([known("b", Some(4)), known("only in Redis", None)]);
+        let (own, others) = split_namespaces(&all, 3);
+        assert_eq!(
+            (names(own), others.map(|sum| sum.misses)),
+            (vec!["default".into(), "z".into(), "a".into()], Some(2))
+        );
+        assert_eq!(split_namespaces(&all, 9).1, None);
+        let registered = Namespaces::new(NamespaceRules { limit: 9, ..NamespaceRules::default() }, 4);
+        assert!(registered.get("namespace", OTHER_NAMESPACES).is_err(), "no namespace can have this name");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
-use crate::cache::stats::Counter;
+use crate::cache::stats::WatchCounters;
 
 /// Time for which changes are remembered after the last watch, for one that resumes.
 pub(super) const RESUME_WINDOW: Duration = Duration::from_secs(60);
@@ -16,10 +16,8 @@ pub struct Watches {
     open: AtomicUsize,
     /// Time until which changes are remembered for a watch that resumes.
     resumable_until: AtomicU64,
-    /// Number of changes delivered.
-    pub changes: Counter,
-    /// Number of discontinuities delivered.
-    pub discontinuities: Counter,
+    /// Counters of the events delivered.
+    pub counters: WatchCounters,
 }
 
 // === impl Watches ===

@@ -127,7 +127,7 @@ impl Watch {
     pub async fn next(&mut self) -> Event {
         loop {
             if let Some(part) = self.parts.pop_front() {
-                self.coherence.watches.changes.inc();
+                self.coherence.watches.counters.changes.inc();
                 return Event::Change(part);
             }
             if Instant::now() >= self.heartbeat_at {
@@ -136,7 +136,7 @@ impl Watch {
             match self.watcher.next() {
                 Some(QueuedItem::Change(message)) => self.parts = self.watcher.parts(&message),
                 Some(QueuedItem::Discontinuity(why)) => {
-                    self.coherence.watches.discontinuities.inc();
+                    self.coherence.watches.counters.discontinuities.inc();
                     return Event::Discontinuity(why);
                 }
                 Some(QueuedItem::Heartbeat { token, proof }) => {

@@ -184,7 +184,7 @@ async fn a_slow_watch_receives_a_discontinuity_and_then_later_changes() {
     assert_eq!(watch.next().await, broken(Discontinuity::SlowWatcher));
     let Event::Change(told) = watch.next().await else { panic!("a change") };
     assert!(told.version.sequence > 1_000, "what waited was dropped");
-    assert_eq!(bench.coherence.watches.discontinuities.get(), 1);
+    assert_eq!(bench.coherence.watches.counters.discontinuities.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Metrics of the coherence protocol.
 
-use super::{AGE, each, instrument};
+use super::table::{AGE, each, instrument};
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter, Histogram, Measure};
 
@@ -11,15 +11,15 @@ pub static INSTRUMENTS: &[Instrument] = &[
         &["outcome"],
         "Messages received: `applied`, `own`, out of sequence (`gap`), damaged (`undecodable`), of another deployment (`foreign`, also counted in `gap`)",
         Counter(|at, emit| {
-            let counts = at.coherence();
+            let counts = &at.report.coherence.counts;
             each(
                 emit,
                 [
-                    ("applied", counts.messages_applied.get()),
-                    ("own", counts.messages_own.get()),
-                    ("gap", counts.gaps.get()),
-                    ("undecodable", counts.undecodable.get()),
-                    ("foreign", at.l2.foreign_messages),
+                    ("applied", counts.messages_applied),
+                    ("own", counts.messages_own),
+                    ("gap", counts.gaps),
+                    ("undecodable", counts.undecodable),
+                    ("foreign", at.report.l2.foreign_messages),
                 ],
             );
         }),
@@ -29,14 +29,14 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "",
         &[],
         "Times the subscription's queue overran",
-        Counter(|at, emit| emit(&[], at.coherence().lagged.get())),
+        Counter(|at, emit| emit(&[], at.report.coherence.counts.lagged)),
     ),
     instrument(
         "twintier.bus.disconnects",
         "",
         &[],
         "Times a subscription was lost",
-        Counter(|at, emit| emit(&[], at.coherence().disconnects.get())),
+        Counter(|at, emit| emit(&[], at.report.coherence.counts.disconnects)),
     ),
     instrument(
         "twintier.bus.lag",
@@ -51,8 +51,8 @@ pub static INSTRUMENTS: &[Instrument] = &[
         &["state"],
         "Partitions whose entries in memory may be answered as fresh (`proven`), and the others (`unproven`)",
         Count(|at, emit| {
-            let proven = u64::from(at.proofs.proven);
-            let all = u64::from(at.replica.cache.coherence().partitions());
+            let proven = u64::from(at.report.coherence.proven);
+            let all = u64::from(at.report.coherence.partitions);
             each(emit, [("proven", proven), ("unproven", all - proven.min(all))]);
         }),
     ),
@@ -61,35 +61,35 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "",
         &[],
         "Times a partition's entries in memory became unproven",
-        Counter(|at, emit| emit(&[], at.coherence().bumps.get())),
+        Counter(|at, emit| emit(&[], at.report.coherence.counts.bumps)),
     ),
     instrument(
         "twintier.fills.fenced",
         "",
         &[],
         "Fills kept out of memory because a newer change was applied meanwhile",
-        Counter(|at, emit| emit(&[], at.coherence().fills_fenced.get())),
+        Counter(|at, emit| emit(&[], at.report.coherence.counts.fills_fenced)),
     ),
     instrument(
         "twintier.takeovers",
         "",
         &[],
         "Failovers: times a partition began a new epoch because Redis failed over, restarted or lost data",
-        Counter(|at, emit| emit(&[], at.coherence().failovers.get())),
+        Counter(|at, emit| emit(&[], at.report.coherence.counts.failovers)),
     ),
     instrument(
         "twintier.repairs",
         "",
         &[],
         "Changes invalidated again after a failover",
-        Counter(|at, emit| emit(&[], at.coherence().repaired.get())),
+        Counter(|at, emit| emit(&[], at.report.coherence.counts.repaired)),
     ),
     instrument(
         "twintier.audit.age",
         "s",
         &[],
         "Age of the oldest valid proof; absent while a partition has none",
-        Measure(|at, emit| at.proofs.oldest.iter().for_each(|age| emit(&[], age.as_secs_f64()))),
+        Measure(|at, emit| at.report.coherence.proof_age.iter().for_each(|age| emit(&[], age.as_secs_f64()))),
     ),
     instrument(
         "twintier.audits",
@@ -97,14 +97,10 @@ pub static INSTRUMENTS: &[Instrument] = &[
         &["outcome"],
         "Audits `sent`, those whose echo came back (`echoed`), and partitions that an echo found `behind`",
         Counter(|at, emit| {
-            let counts = at.coherence();
+            let counts = &at.report.coherence.counts;
             each(
                 emit,
-                [
-                    ("sent", counts.audits_sent.get()),
-                    ("echoed", counts.audits_echoed.get()),
-                    ("behind", counts.audits_failed.get()),
-                ],
+                [("sent", counts.audits_sent), ("echoed", counts.audits_echoed), ("behind", counts.audits_failed)],
             );
         }),
     ),
@@ -113,7 +109,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "s",
         &[],
         "The bound on staleness (coherence.max_staleness)",
-        Measure(|at, emit| emit(&[], at.replica.cache.coherence().max_staleness().as_secs_f64())),
+        Measure(|at, emit| emit(&[], at.report.coherence.max_staleness.as_secs_f64())),
     ),
     instrument(
         "twintier.staleness",
@@ -127,7 +123,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "",
         &[],
         "Hits staler than the bound by more than the clocks' uncertainty: broken promises",
-        Counter(|at, emit| emit(&[], at.self_audit().violations.get())),
+        Counter(|at, emit| emit(&[], at.report.self_audit.violations)),
     ),
     instrument(
         "twintier.self_audits",
@@ -135,14 +131,14 @@ pub static INSTRUMENTS: &[Instrument] = &[
         &["outcome"],
         "Hits of the self-audit: compared (`checked`), not compared because the entry is `gone`, Redis could not be queried (`failed`) or too many were queued (`dropped`)",
         Counter(|at, emit| {
-            let counts = at.self_audit();
+            let counts = &at.report.self_audit;
             each(
                 emit,
                 [
-                    ("checked", counts.checked.get()),
-                    ("gone", counts.gone.get()),
-                    ("failed", counts.failed.get()),
-                    ("dropped", counts.dropped.get()),
+                    ("checked", counts.checked),
+                    ("gone", counts.gone),
+                    ("failed", counts.failed),
+                    ("dropped", counts.dropped),
                 ],
             );
         }),

@@ -1,6 +1,6 @@
 //! Histograms of durations.
 
-use super::instrument;
+use super::table::instrument;
 use crate::cache::fleet::replica::ReplicaHandles;
 use crate::cache::stats::Snapshot;
 use crate::telemetry::metrics::instrument::Instrument;

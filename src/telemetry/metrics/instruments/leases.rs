@@ -1,6 +1,6 @@
 //! Metrics of leases and watches.
 
-use super::{each, instrument};
+use super::table::{each, instrument};
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter};
 
@@ -11,15 +11,15 @@ pub static INSTRUMENTS: &[Instrument] = &[
         &["event"],
         "Leases: `granted`, granted by this replica alone because Redis was unavailable (`granted_alone`), used (`filled`), found void (`voided`), released (`released`)",
         Counter(|at, emit| {
-            let leases = at.leases();
+            let leases = &at.report.leases;
             each(
                 emit,
                 [
-                    ("granted", leases.granted.get()),
-                    ("granted_alone", leases.granted_alone.get()),
-                    ("filled", leases.filled.get()),
-                    ("voided", leases.voided.get()),
-                    ("released", leases.released.get()),
+                    ("granted", leases.granted),
+                    ("granted_alone", leases.granted_alone),
+                    ("filled", leases.filled),
+                    ("voided", leases.voided),
+                    ("released", leases.released),
                 ],
             );
         }),
@@ -29,21 +29,21 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "",
         &["outcome"],
         "Gets that waited for another caller to fill an entry: answered with it (`served`), or without it (`left`)",
-        Counter(|at, emit| each(emit, [("served", at.leases().served.get()), ("left", at.leases().left.get())])),
+        Counter(|at, emit| each(emit, [("served", at.report.leases.served), ("left", at.report.leases.left)])),
     ),
     instrument(
         "twintier.lease.waiting",
         "{get}",
         &[],
         "Gets that wait for another caller to fill an entry",
-        Count(|at, emit| emit(&[], at.leases().waiting.get())),
+        Count(|at, emit| emit(&[], at.report.leases.waiting)),
     ),
     instrument(
         "twintier.watchers",
         "{watch}",
         &[],
         "Watches open",
-        Count(|at, emit| emit(&[], at.replica.cache.coherence().watches.open() as u64)),
+        Count(|at, emit| emit(&[], at.report.watches.watchers as u64)),
     ),
     instrument(
         "twintier.watch.events",
@@ -51,8 +51,8 @@ pub static INSTRUMENTS: &[Instrument] = &[
         &["event"],
         "Events sent to watches: `change`, `discontinuity`",
         Counter(|at, emit| {
-            let watches = &at.replica.cache.coherence().watches;
-            each(emit, [("change", watches.changes.get()), ("discontinuity", watches.discontinuities.get())]);
+            let watches = &at.report.watches.counts;
+            each(emit, [("change", watches.changes), ("discontinuity", watches.discontinuities)]);
         }),
     ),
 ];

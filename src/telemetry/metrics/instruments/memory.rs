@@ -1,6 +1,6 @@
 //! Metrics of L1.
 
-use super::instrument;
+use super::table::instrument;
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter};
 
@@ -31,7 +31,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "By",
         &[],
         "Bytes that memory may hold (l1.size)",
-        Count(|at, emit| emit(&[], at.l1.max_bytes)),
+        Count(|at, emit| emit(&[], at.report.l1.max_bytes)),
     ),
     instrument(
         "twintier.l1.evictions",
@@ -42,14 +42,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
             at.by_namespace(
                 &mut |labels, count| emit(&[labels[1], labels[0]], count),
                 [&["size"], &["expired"], &["invalidated"], &["replaced"]],
-                |counts| {
-                    [
-                        counts.evicted_size.get(),
-                        counts.evicted_expired.get(),
-                        counts.removed.get(),
-                        counts.replaced.get(),
-                    ]
-                },
+                |counts| [counts.evicted_size, counts.evicted_expired, counts.removed, counts.replaced],
             );
         }),
     ),
@@ -58,6 +51,6 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "",
         &[],
         "Values too large for memory",
-        Counter(|at, emit| emit(&[], at.l1.rejected)),
+        Counter(|at, emit| emit(&[], at.report.l1.counts.rejected)),
     ),
 ];

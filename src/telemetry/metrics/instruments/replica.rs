@@ -1,6 +1,6 @@
 //! Metrics of the replica: load, readiness, warm start, build.
 
-use super::{each, instrument};
+use super::table::{each, instrument};
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Count, Counter, Measure};
 
@@ -10,56 +10,56 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "{request}",
         &[],
         "Requests in flight",
-        Count(|at, emit| emit(&[], at.replica.admission.in_flight() as u64)),
+        Count(|at, emit| emit(&[], at.report.load.in_flight as u64)),
     ),
     instrument(
         "twintier.requests.in_flight.limit",
         "{request}",
         &[],
         "Most requests in flight (server.max_in_flight)",
-        Count(|at, emit| emit(&[], at.replica.admission.limit() as u64)),
+        Count(|at, emit| emit(&[], at.report.load.limit as u64)),
     ),
     instrument(
         "twintier.in_flight",
         "By",
         &[],
         "Bytes of requests and responses in flight",
-        Count(|at, emit| emit(&[], at.replica.admission.bytes() as u64)),
+        Count(|at, emit| emit(&[], at.report.load.bytes as u64)),
     ),
     instrument(
         "twintier.in_flight.limit",
         "By",
         &[],
         "Most bytes in flight (server.max_bytes_in_flight)",
-        Count(|at, emit| emit(&[], at.replica.admission.bytes_limit() as u64)),
+        Count(|at, emit| emit(&[], at.report.load.bytes_limit as u64)),
     ),
     instrument(
         "twintier.requests.shed",
         "",
         &[],
         "Requests refused because a limit of requests or bytes in flight was reached",
-        Counter(|at, emit| emit(&[], at.replica.admission.shed())),
+        Counter(|at, emit| emit(&[], at.report.load.shed)),
     ),
     instrument(
         "twintier.connections",
         "{connection}",
         &[],
         "Connections of clients",
-        Count(|at, emit| emit(&[], at.replica.admission.connections() as u64)),
+        Count(|at, emit| emit(&[], at.report.load.connections as u64)),
     ),
     instrument(
         "twintier.connections.limit",
         "{connection}",
         &[],
         "Most connections of clients (server.max_connections)",
-        Count(|at, emit| emit(&[], at.replica.admission.connections_limit() as u64)),
+        Count(|at, emit| emit(&[], at.report.load.connections_limit as u64)),
     ),
     instrument(
         "twintier.ready",
         "",
         &[],
         "1 while the replica is ready, else 0",
-        Count(|at, emit| emit(&[], u64::from(at.replica.health.borrow().is_ready()))),
+        Count(|at, emit| emit(&[], u64::from(at.report.health.is_ready()))),
     ),
     instrument(
         "twintier.warm_start.entries",
@@ -67,7 +67,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         &["state"],
         "Keys that a warm start found `listed`, and entries it `loaded`; absent without a warm start",
         Count(|at, emit| {
-            if let Some(warmed) = at.replica.warm_start.as_ref().and_then(|warm| warm.outcome()) {
+            if let Some(warmed) = at.report.warm_start {
                 each(emit, [("listed", warmed.listed), ("loaded", warmed.loaded)]);
             }
         }),
@@ -78,7 +78,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         &[],
         "Duration of the warm start; absent without one",
         Measure(|at, emit| {
-            if let Some(warmed) = at.replica.warm_start.as_ref().and_then(|warm| warm.outcome()) {
+            if let Some(warmed) = at.report.warm_start {
                 emit(&[], warmed.took.as_secs_f64());
             }
         }),

@@ -1,6 +1,6 @@
 //! Metrics of requests, by namespace and outcome.
 
-use super::instrument;
+use super::table::instrument;
 use crate::telemetry::metrics::instrument::Instrument;
 use crate::telemetry::metrics::instrument::InstrumentSource::{Counter, Measure};
 
