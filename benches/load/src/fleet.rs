@@ -19,7 +19,8 @@ use crate::text::Text;
 const FILLING: Shape = Shape { connections: 2, in_flight: 1 };
 const SETTINGS: [(&str, &str); 2] = [("cache.default_ttl", "1h"), ("admin.listen", "127.0.0.1:0")];
 /// A loaded machine makes a request slow, not wrong.
-const PATIENCE: [(&str, &str); 2] = [("redis.read_timeout", "15s"), ("redis.write_timeout", "15s")];
+const PATIENCE: [(&str, &str); 3] =
+    [("redis.read_timeout", "15s"), ("redis.write_timeout", "15s"), ("redis.unresponsive_after", "15s")];
 const LARGE_L1: (&str, &str) = ("l1.size", "4GiB");
 /// The largest value has to be an eighth of L1 at most.
 const SMALL_L1: [(&str, &str); 2] = [("l1.size", "1MiB"), ("limits.value_size", "64KiB")];
