@@ -1,4 +1,4 @@
-//! What the client needs of a protocol: writing requests, reading and checking answers.
+//! Interface of a protocol to the client: writing requests, reading and checking answers.
 
 /// One connection's side of a protocol.
 pub trait Dialect {
