@@ -31,7 +31,7 @@ run: ## Serve from a debug build; ARGS="--listen 127.0.0.1:50051" for arguments
 .PHONY: test
 test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcurl and a Python environment when they are missing
 	.ci/system cargo cc redis-server redis-cli
-	TEST_PYTHON=$(python)/bin/python TEST_GRPCURL=$(grpcurl) cargo test --locked --all-targets --no-fail-fast
+	TEST_PYTHON=$(python)/bin/python TEST_GRPCURL=$(grpcurl) cargo test --locked --workspace --all-targets --no-fail-fast
 	cargo test --locked --doc
 	cargo test --locked --lib --features drills coherence
 
@@ -70,6 +70,13 @@ rolling-update: ## Run long drills of rolling updates; OTHER=PATH to start with 
 	.ci/system cargo cc redis-server redis-cli
 	DRILL_SECONDS=$(SECONDS_EACH) OTHER_PROGRAM=$(if $(OTHER),$$(readlink -f "$(OTHER)")) \
 	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet rollout::
+
+.PHONY: bench
+bench: ## Measure CPU, rates and latencies beside floors and peers; QUICK=1, FILTER="L2 hit", WRITE=1 for docs/performance.md, TWINTIER=PATH for a built program
+	.ci/system cargo cc redis-server
+	cargo build --locked --release --package twintier --package twintier-bench
+	QUICK=$(QUICK) FILTER="$(FILTER)" WRITE=$(WRITE) PROGRAM=$(if $(TWINTIER),$$(readlink -f "$(TWINTIER)")) \
+	  $${CARGO_TARGET_DIR:-target}/release/twintier-bench
 
 .PHONY: audit-cost
 audit-cost: ## Measure the cost of audits for Redis
@@ -134,7 +141,7 @@ format:
 .PHONY: clippy
 clippy:
 	.ci/system cargo cc
-	cargo clippy --locked --all-targets --all-features -- -D warnings
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 .PHONY: doc
 doc:

@@ -1,0 +1,202 @@
+//! CPU, rates and latencies of the service beside floors and peers (`make bench`).
+//!
+//! Drives the service, bare tonic servers, Redis and memcached as processes of their own, one after
+//! the other in each round, with a raw client. Prints tables and draws a picture.
+#![allow(clippy::unwrap_used)]
+
+mod chart;
+mod client;
+mod dialect;
+mod echo;
+mod fleet;
+mod http2;
+mod keys;
+mod messages;
+mod plan;
+mod report;
+mod samples;
+mod servers;
+mod smoke;
+mod template;
+mod text;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, exit};
+use std::time::{Duration, Instant};
+
+use client::Limits;
+use fleet::Fleet;
+use plan::{Row, Target};
+use report::Comparison;
+use samples::Samples;
+
+/// The allocator of the service: a floor with another one would not be one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const KEYS: u32 = 100_000;
+/// Between these lines of docs/performance.md is the report.
+const MARKS: [&str; 2] = ["<!-- begin of the report -->\n", "<!-- end of the report -->\n"];
+
+/// Options of `make bench`.
+struct Options {
+    is_quick: bool,
+    filter: String,
+    /// True: write the report into docs/.
+    writes: bool,
+}
+
+/// Length of a run.
+struct Extent {
+    rounds: u64,
+    limits: Limits,
+    /// Longest time of the whole run.
+    timeout: Duration,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["echo", runtime] => return echo::serve(runtime),
+        ["smoke"] => return smoke::main(),
+        [] => {}
+        _ => panic!("unknown arguments: {arguments:?}"),
+    }
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let is_set = |name: &str| !variable(name).is_empty();
+    let options = Options { is_quick: is_set("QUICK"), filter: variable("FILTER"), writes: is_set("WRITE") };
+    run(&options);
+}
+
+fn run(options: &Options) {
+    let (rows, extent) = match options.is_quick {
+        true => (plan::quick(), Extent::new(3, 100, 400)),
+        false => (plan::full(), Extent::new(7, 200, 800)),
+    };
+    let rows = if options.filter.is_empty() { rows } else { plan::filtered(&rows, &options.filter) };
+    assert!(!rows.is_empty(), "no row has {:?} in its name", options.filter);
+    let _ends = servers::EndsAll;
+    end_with_this(extent.timeout);
+    let begin = Instant::now();
+    let load_before = load_average();
+    let samples = measure(&rows, KEYS, &extent);
+    let mut text = head(options, &extent, &rows);
+    let (load_after, time) = (load_average(), begin.elapsed().as_secs());
+    let _ = writeln!(text, "- load average before and after: {load_before}, {load_after}; the run took {time} s\n");
+    text += &report::tables(&rows, &samples);
+    let picture = chart::draw(&Comparison::all(&rows, &samples));
+    println!("{text}");
+    save(&Path::new(ROOT).join("target/bench"), &text, &picture);
+    if options.writes {
+        write_page(&text, &picture);
+    }
+}
+
+impl Extent {
+    fn new(rounds: u64, warm_up: u64, time: u64) -> Extent {
+        let (warm_up, time) = (Duration::from_millis(warm_up), Duration::from_millis(time));
+        let timeout = Duration::from_secs(if rounds > 3 { 40 * 60 } else { 10 * 60 });
+        Extent { rounds, limits: Limits { warm_up, time, requests: u64::MAX }, timeout }
+    }
+}
+
+/// Measures every row once in each round.
+fn measure(rows: &[Row], keys: u32, extent: &Extent) -> Samples {
+    let fleet = Fleet::start(rows, keys);
+    let mut samples = Samples::default();
+    for round in 0..extent.rounds {
+        for row in rows.iter().filter(|row| fleet.has(row)) {
+            let sample = fleet.measure(row, extent.limits, round + 1);
+            assert_eq!(sample.wrong, 0, "wrong answers: {row}");
+            samples.add(*row, sample);
+        }
+        eprintln!("round {} of {}", round + 1, extent.rounds);
+    }
+    samples
+}
+
+/// Ends servers and program on SIGINT, SIGTERM and after `timeout`.
+fn end_with_this(timeout: Duration) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let why = runtime.block_on(async {
+            let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => "interrupted",
+                _ = term.recv() => "terminated",
+                () = tokio::time::sleep(timeout) => "not done in time",
+            }
+        });
+        eprintln!("{why}");
+        servers::end_all();
+        exit(1);
+    });
+}
+
+// === report ===
+
+/// Machine, commit and extent of the run.
+fn head(options: &Options, extent: &Extent, rows: &[Row]) -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("unknown");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count().max(cores);
+    let program = output(&servers::program().display().to_string(), &["--version"]);
+    let redis = output("redis-server", &["--version"]);
+    let redis = redis.split(' ').find_map(|word| word.strip_prefix("v=")).unwrap_or("unknown").to_owned();
+    let memcached = match servers::find("memcached") {
+        Some(_) => output("memcached", &["--version"]),
+        None => "memcached: not installed, left out".to_owned(),
+    };
+    let kind = if options.is_quick { "quick" } else { "full" };
+    let limits = extent.limits;
+    let filter = if options.filter.is_empty() { String::new() } else { format!(", rows with {:?}", options.filter) };
+    format!(
+        "- {kind} run of {program}{filter}: {} rows, {} rounds of {:?} each after {:?} of warm-up\n\
+         - {model}, {cores} cores: the measured server on one, the client and the Redis of the service on another\n\
+         - Redis {redis}; {memcached}\n",
+        rows.len(),
+        extent.rounds,
+        limits.time,
+        limits.warm_up,
+    )
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map_or("unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("unknown").to_owned()
+}
+
+fn save(folder: &Path, text: &str, picture: &str) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("report.md"), text).unwrap();
+    std::fs::write(folder.join("performance.svg"), picture).unwrap();
+}
+
+/// Replaces report and picture of docs/performance.md.
+fn write_page(text: &str, picture: &str) {
+    let docs = Path::new(ROOT).join("docs");
+    let page = std::fs::read_to_string(docs.join("performance.md")).unwrap();
+    std::fs::write(docs.join("performance.md"), with_report(&page, text)).unwrap();
+    std::fs::write(docs.join("performance.svg"), picture).unwrap();
+}
+
+/// Returns the page with this text between its marks.
+fn with_report(page: &str, text: &str) -> String {
+    let [begin, end] = MARKS;
+    let (before, rest) = page.split_once(begin).expect("a begin mark");
+    let (_, after) = rest.split_once(end).expect("an end mark");
+    format!("{before}{begin}\n{text}\n{end}{after}")
+}
+
+/// True if a row belongs to a server that may be absent.
+fn may_be_absent(row: &Row) -> bool {
+    row.target == Target::Memcached
+}
