@@ -120,10 +120,8 @@ fn comments<'a>(path: &str, text: &'a str) -> Vec<(usize, &'a str)> {
         if line.starts_with(mark) || starts || inside {
             found.push((number + 1, line));
         }
-        inside = match path.ends_with(".py") {
-            true => (starts || inside) && (inside != ends),
-            false => (starts || inside) && !ends,
-        };
+        let is_over = path.ends_with(".py") && inside == ends || !path.ends_with(".py") && ends;
+        inside = (starts || inside) && !is_over;
     }
     found
 }
