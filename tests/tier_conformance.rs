@@ -120,16 +120,16 @@ impl Bench {
 
     async fn request(&self, write: Write) -> WriteResult {
         let partition = self.partition(&write.key);
-        self.l2.write(partition, &[write], 0, self.until().into()).await.unwrap().remove(0)
+        self.l2.write(partition, &[write], self.until().into()).await.unwrap().remove(0)
     }
 
     async fn remove(&self, partition: u16, keys: &[Key]) -> RemoveResult {
         let removals: Vec<_> = keys.iter().map(|key| Removal { key: key.clone(), source_version: None }).collect();
-        self.l2.remove(partition, &removals, Mode::Remove, 0, self.until()).await.unwrap()
+        self.l2.remove(partition, &removals, Mode::Remove, self.until().into()).await.unwrap()
     }
 
     async fn invalidate(&self, partition: u16, namespace: &Arc<Namespace>, selectors: &[Selector]) -> Version {
-        self.l2.invalidate(partition, namespace, selectors, Mode::Remove, 0, self.until()).await.unwrap()
+        self.l2.invalidate(partition, namespace, selectors, Mode::Remove, self.until().into()).await.unwrap()
     }
 
     async fn store(&self, key: &Key, value: &str) -> Version {

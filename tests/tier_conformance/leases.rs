@@ -72,7 +72,7 @@ async fn whatever_changes_the_key_voids_its_lease(bench: &Bench) {
         match what {
             "a set" => _ = bench.store(&key, "x").await,
             "a removal" => _ = bench.remove(partition, std::slice::from_ref(&key)).await,
-            "a mark" => _ = bench.l2.remove(partition, &removals, Mode::MarkStale, 0, bench.until()).await.unwrap(),
+            "a mark" => _ = bench.l2.remove(partition, &removals, Mode::MarkStale, bench.until().into()).await.unwrap(),
             _ => _ = bench.invalidate(partition, key.namespace(), &[Selector::Namespace]).await,
         }
         assert_eq!(bench.fill(&key, lease).await, Err(ConditionFailure::LeaseVoid), "{what}");
@@ -90,7 +90,7 @@ async fn what_a_pattern_voided_stays_void_when_the_pattern_is_forgotten(bench: &
         bench.grants(&spared, 2).await;
         let selectors = [Selector::Pattern("lease:*".into())];
         for partition in 0..super::PARTITIONS {
-            let done = bench.l2.invalidate(partition, key.namespace(), &selectors, mode, 0, bench.until()).await;
+            let done = bench.l2.invalidate(partition, key.namespace(), &selectors, mode, bench.until().into()).await;
             done.unwrap();
         }
         eventually("no pattern is at work", async || {

@@ -62,7 +62,7 @@ impl Bench {
     async fn mark(&self, key: &Key) -> bool {
         let removal = Removal { key: key.clone(), source_version: None };
         let until = self.until();
-        self.l2.remove(self.partition(key), &[removal], Mode::MarkStale, 0, until).await.unwrap().removed[0]
+        self.l2.remove(self.partition(key), &[removal], Mode::MarkStale, until.into()).await.unwrap().removed[0]
     }
 
     fn change(&self, namespace: &str, patch: PolicyPatch) {
@@ -140,7 +140,7 @@ pub async fn an_older_version_of_the_source_does_not_come_back_after_a_selector(
 pub async fn a_removal_may_know_a_newer_source(bench: &Bench) {
     let key = bench.key("one", "source of a removal");
     let removal = Removal { key: key.clone(), source_version: Some(20) };
-    bench.l2.remove(bench.partition(&key), &[removal], Mode::Remove, 0, bench.until()).await.unwrap();
+    bench.l2.remove(bench.partition(&key), &[removal], Mode::Remove, bench.until().into()).await.unwrap();
     assert_eq!(
         why(bench.write_entry(&key, of_source("x", 19), Condition::None).await),
         ConditionFailure::SourceVersionOlder

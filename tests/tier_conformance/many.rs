@@ -47,7 +47,7 @@ async fn writes_of_one_step_share_a_position_and_succeed_or_fail_each_for_itself
             request: None,
         })
         .collect();
-    let written = bench.l2.write(3, &writes, 0, bench.until().into()).await.unwrap();
+    let written = bench.l2.write(3, &writes, bench.until().into()).await.unwrap();
     assert!(
         matches!(&written[0], WriteResult::Refused { why: ConditionFailure::AlreadyPresent, current, .. } if *current == Some(before))
     );

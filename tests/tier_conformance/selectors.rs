@@ -49,7 +49,7 @@ impl Bench {
     async fn select(&self, namespace: &str, selectors: &[Selector], mode: Mode) -> Result<(), L2Error> {
         let namespace = self.namespaces.get("namespace", namespace).unwrap();
         for partition in 0..PARTITIONS {
-            self.l2.invalidate(partition, &namespace, selectors, mode, 0, self.until()).await?;
+            self.l2.invalidate(partition, &namespace, selectors, mode, self.until().into()).await?;
         }
         Ok(())
     }

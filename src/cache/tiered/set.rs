@@ -20,7 +20,8 @@ use crate::cache::namespace::Namespace;
 use crate::cache::stats::NamespaceCounters;
 use crate::cache::tier::bus::{Change, Effect};
 use crate::cache::tier::{
-    Condition, ConditionFailure, FleetBarrier, L2Error, Mode, Removal, RemoveResult, Timeout, Write, WriteResult,
+    CallContext, Condition, ConditionFailure, FleetBarrier, L2Error, Mode, Removal, RemoveResult, Timeout, Write,
+    WriteResult,
 };
 use crate::cache::token::Token;
 use crate::cache::version::Version;
@@ -298,9 +299,10 @@ impl Tiered {
     ) -> Result<Invalidated, L2Error> {
         let shared = &*self.0;
         let change = &Change::of_selected(mode.effect(), namespace, selectors);
+        let context = CallContext { timeout: deadline.into(), ticket };
         let steps = (0..shared.coherence.partitions()).map(|partition| async move {
             let shown = shared.coherence.shown(partition);
-            let version = shared.l2.invalidate(partition, namespace, selectors, mode, ticket, deadline).await?;
+            let version = shared.l2.invalidate(partition, namespace, selectors, mode, context).await?;
             if !shared.l2.shares_l1() {
                 shared.coherence.show(partition, shown, version);
                 shared.record_acknowledged(partition, version, change)?;
@@ -328,7 +330,7 @@ impl TieredInner {
     ) -> Result<Vec<Result<SetAnswer, L2Error>>, L2Error> {
         let (started_at, shown) = (self.clock.now(), self.coherence.shown(partition));
         let notes: Vec<FillGuard> = writes.iter().map(|write| self.coherence.begin_fill(write.key.as_ref())).collect();
-        let written = self.l2.write(partition, writes, ticket, timeout).await?;
+        let written = self.l2.write(partition, writes, CallContext { timeout, ticket }).await?;
         if !self.l2.shares_l1() {
             self.latencies.l2_write.observe(self.clock.now().since(started_at));
             for (write, written) in writes.iter().zip(&written) {
@@ -421,7 +423,7 @@ impl TieredInner {
         deadline: Moment,
     ) -> Result<RemoveResult, L2Error> {
         let shown = self.coherence.shown(partition);
-        let done = self.l2.remove(partition, removals, mode, ticket, deadline).await?;
+        let done = self.l2.remove(partition, removals, mode, CallContext { timeout: deadline.into(), ticket }).await?;
         if !self.l2.shares_l1() {
             self.coherence.show(partition, shown, done.version);
             let keys: Vec<Key> = removals.iter().map(|removal| removal.key.clone()).collect();
