@@ -29,7 +29,7 @@ use crate::cache::fleet::shared_store::SharedStore;
 use crate::cache::fleet::warm_start::{WarmStart, WarmStartConfig};
 use crate::cache::log_fields::millis;
 use crate::cache::namespace::{NamespaceRules, Namespaces};
-use crate::cache::tier::{L1, L2, L2State};
+use crate::cache::tier::{L1, L2, L2State, TierStatus};
 use crate::cache::tiered::{Tiered, TieredConfig};
 use crate::config::{self, Address, Config, Topology};
 use crate::grpc::health::HealthApi;
@@ -58,7 +58,7 @@ pub struct App {
     serving: ServerHandle,
     admin: Option<(SocketAddr, Admin)>,
     cache: Tiered,
-    l2: Arc<dyn L2>,
+    l2: Arc<dyn TierStatus>,
     warm_start: Option<Arc<WarmStart>>,
     metrics: Option<Arc<Metrics>>,
     lifecycle: Lifecycle,
@@ -112,7 +112,9 @@ struct Lifecycle {
 /// The cache and the parts it is made of.
 struct CacheParts {
     cache: Tiered,
-    l2: Arc<dyn L2>,
+    l2: Arc<dyn TierStatus>,
+    /// L2 whose failovers are repaired. `None` without Redis.
+    repaired: Option<Arc<dyn L2>>,
     /// `None` without Redis.
     store: Option<Arc<dyn SharedStore>>,
     coherence: Arc<Coherence>,
@@ -250,15 +252,20 @@ fn build_cache(config: &Config, redis: Option<RedisConfig>, safeguards: Safeguar
         safeguards,
     };
     let coherence = Arc::new(Coherence::new(coherence, l1.clone(), namespaces.clone(), clock.clone()));
-    let (l2, store): (Arc<dyn L2>, Option<Arc<dyn SharedStore>>) = match redis {
+    let tiered = tiered_config(config);
+    match redis {
         Some(redis) => {
-            let tier = redis::start(redis, partitions, rand::random(), clock.clone(), coherence.clone());
-            (tier.clone(), Some(tier))
+            let l2 = redis::start(redis, partitions, rand::random(), clock.clone(), coherence.clone());
+            let cache = Tiered::new(tiered, l1, l2.clone(), coherence.clone(), clock.clone());
+            let (repaired, store) = (l2.clone(), l2.clone());
+            CacheParts { cache, l2, repaired: Some(repaired), store: Some(store), coherence, namespaces, clock }
         }
-        None => (Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())), None),
-    };
-    let cache = Tiered::new(tiered_config(config), l1, l2.clone(), coherence.clone(), clock.clone());
-    CacheParts { cache, l2, store, coherence, namespaces, clock }
+        None => {
+            let l2 = Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone()));
+            let cache = Tiered::standalone(tiered, l1, l2.clone(), coherence.clone(), clock.clone());
+            CacheParts { cache, l2, repaired: None, store: None, coherence, namespaces, clock }
+        }
+    }
 }
 
 /// Builds the parts that read and publish the state of this replica.
@@ -295,13 +302,11 @@ fn build_fleet(
 /// Spawns the tasks that run until the service ends.
 fn spawn_background(parts: &ServiceParts, health: watch::Sender<Health>, drained: watch::Receiver<bool>) {
     let ServiceParts { config, core, fleet, lifecycle: Lifecycle { draining, ending, tasks } } = parts;
-    let CacheParts { cache, l2, coherence, namespaces, clock, .. } = core;
-    let repair = FailoverRepair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
-    tasks.spawn({
-        let ending = ending.clone();
-        async move { repair.run(ending).await }
-    });
-    if config.redis.is_some() {
+    let CacheParts { cache, l2, repaired, coherence, namespaces, clock, .. } = core;
+    if let Some(repaired) = repaired {
+        let repair = FailoverRepair::new(coherence.clone(), repaired.clone(), namespaces.clone(), clock.clone());
+        let repairing = ending.clone();
+        tasks.spawn(async move { repair.run(repairing).await });
         tasks.spawn(ending.clone().run_until_cancelled_owned(coherence.clone().sweep_memory()));
     }
     let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);
@@ -368,7 +373,7 @@ fn serve(
 
 /// Inputs of the health of a replica.
 struct HealthInputs {
-    l2: Arc<dyn L2>,
+    l2: Arc<dyn TierStatus>,
     /// Time after which a replica is ready without Redis.
     grace: Duration,
     draining: CancellationToken,

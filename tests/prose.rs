@@ -180,9 +180,9 @@ fn no_type_name_is_defined_twice() {
 
 /// The most that the sources have today: a change may lower these numbers, never raise them.
 const INVERTED_IN_TESTS: usize = 51;
-const LONG_FILES: usize = 19;
-const LONG_FUNCTIONS: usize = 7;
-const LONG_LISTS: usize = 12;
+const LONG_FILES: usize = 14;
+const LONG_FUNCTIONS: usize = 6;
+const LONG_LISTS: usize = 4;
 
 #[test]
 fn files_functions_and_lists_of_arguments_are_short() {

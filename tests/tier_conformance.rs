@@ -34,7 +34,7 @@ use twintier::cache::entry::{Content, Entry, Lifetime, NewEntry};
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
-use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, RemoveResult, Write, WriteResult};
+use twintier::cache::tier::{Condition, L2State, Mode, Removal, RemoveResult, TierStore, Write, WriteResult};
 use twintier::cache::version::Version;
 
 const PARTITIONS: u16 = 4;
@@ -43,7 +43,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// An implementation under test, with the coherence that hears its announcements.
 struct Bench {
-    l2: Arc<dyn L2>,
+    l2: Arc<dyn TierStore>,
     coherence: Arc<Coherence>,
     namespaces: Arc<Namespaces>,
     redis: Option<Redis>,

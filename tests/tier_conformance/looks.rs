@@ -33,7 +33,7 @@ pub async fn what_is_stored_is_seen_dead_or_alive(bench: &Bench) {
     let look = async || bench.l2.inspect(&key, bench.until()).await.unwrap().stored;
     assert_eq!(look().await, None);
     let version = bench.store(&key, "value").await;
-    if bench.l2.shares_l1() {
+    if bench.redis.is_none() {
         // Memory is all there is, and is looked at there.
         return assert_eq!(look().await, None);
     }
@@ -46,7 +46,7 @@ pub async fn what_is_stored_is_seen_dead_or_alive(bench: &Bench) {
 }
 
 pub async fn what_an_entry_was_invalidated_with_is_told(bench: &Bench) {
-    if bench.l2.shares_l1() {
+    if bench.redis.is_none() {
         return;
     }
     let key = bench.key("looks", "user:42/posts");

@@ -14,7 +14,7 @@ use crate::cache::entry::{CachedEntry, Tags};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::stats::LabeledHistograms;
 use crate::cache::tier::bus::{BusSink, Change, ChangedKey, Message};
-use crate::cache::tier::{BoxFuture, FailoverStore, L1, L2Error, L2Report, Settlement, Takeover, TierStatus};
+use crate::cache::tier::{BoxFuture, L1, L2Report, TierStatus};
 use crate::cache::version::Version;
 
 /// Store of a replica that runs without Redis.
@@ -104,23 +104,7 @@ impl TierStatus for Local {
         None
     }
 
-    fn shares_l1(&self) -> bool {
-        true
-    }
-
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(ready(()))
     }
-}
-
-impl FailoverStore for Local {
-    fn takeover(&self, _: u16, _: u64, _: Moment) -> BoxFuture<'_, Result<Takeover, L2Error>> {
-        Box::pin(ready(Ok(Takeover::Anew)))
-    }
-
-    fn settle(&self, _: u16, _: u64, _: Settlement, _: Moment) -> BoxFuture<'_, Result<bool, L2Error>> {
-        Box::pin(ready(Ok(true)))
-    }
-
-    fn is_behind(&self, _: u16) {}
 }

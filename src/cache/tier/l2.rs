@@ -5,12 +5,12 @@ use super::failover_store::FailoverStore;
 use super::lease_store::LeaseStore;
 use super::status::TierStatus;
 
-/// L2: the store that the replicas share.
-pub trait L2: EntryStore + LeaseStore + FailoverStore + TierStatus {}
+/// A tier: its entries, its leases and its state.
+pub trait TierStore: EntryStore + LeaseStore + TierStatus {}
 
-impl<T: EntryStore + LeaseStore + FailoverStore + TierStatus> L2 for T {}
+impl<T: EntryStore + LeaseStore + TierStatus> TierStore for T {}
 
-/// Store of a replica without L2: its entries live in L1 only, and it has no failovers.
-pub trait LocalStore: EntryStore + LeaseStore + TierStatus {}
+/// L2: the tier that replicas share, with the failovers of its servers.
+pub trait L2: TierStore + FailoverStore {}
 
-impl<T: EntryStore + LeaseStore + TierStatus> LocalStore for T {}
+impl<T: TierStore + FailoverStore> L2 for T {}

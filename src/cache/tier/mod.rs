@@ -18,7 +18,7 @@ pub use entry_store::{EntryStore, FleetBarrier};
 pub use error::{L2Error, RETRY_AFTER};
 pub use failover_store::{FailoverStore, Settlement, Takeover};
 pub use l1::{L1, L1Usage, NotTaken};
-pub use l2::{L2, LocalStore};
+pub use l2::{L2, TierStore};
 pub use lease_store::{Acquired, LeaseClaim, LeaseId, LeaseRelease, LeaseStore, NotALease};
 pub use report::{L2Report, L2State, ServerReport};
 pub use requests::{

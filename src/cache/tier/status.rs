@@ -13,10 +13,6 @@ pub trait TierStatus: Send + Sync + 'static {
     /// Returns why this replica must not serve: its configuration contradicts that of the
     /// deployment. `None` if it may serve.
     fn halted(&self) -> Option<String>;
-    /// Returns true if the entries live only in this replica's L1: then a miss there is a miss.
-    fn shares_l1(&self) -> bool {
-        false
-    }
     /// Closes its tasks and connections.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -10,20 +10,22 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
+use crate::cache::clock::Moment;
 use crate::cache::coherence::safeguards::Safeguards;
-use crate::cache::entry::{Entry, Lifetime, NewEntry};
+use crate::cache::entry::{Content, Entry, Lifetime, NewEntry};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::namespace::{Namespace, NamespaceRules};
 use crate::cache::policy::{NamespacePolicy, PolicyPatch};
 use crate::cache::testing::{ALL, BOUND, Bench, EPOCH, no_failovers, not_asked};
-use crate::cache::tier::bus::{BusSink as _, Echo};
+use crate::cache::tier::bus::{BusSink as _, Change, Echo, Effect};
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    Acquired, BoxFuture, CallContext, Condition, Current, EntryStore, LeaseClaim, LeaseRelease, LeaseStore, Mode,
-    ReadResult, Removal, RemoveResult, Timeout, Touch, Touched, Write, WriteResult,
+    Acquired, BoxFuture, CallContext, Condition, Current, EntryStore, L2Error, LeaseClaim, LeaseRelease, LeaseStore,
+    Mode, ReadResult, Removal, RemoveResult, Timeout, Touch, Touched, Write, WriteResult,
 };
 use crate::cache::tiered::*;
 use crate::cache::token::Token;
+use crate::cache::version::Version;
 
 const BUDGET: Duration = Duration::from_millis(200);
 

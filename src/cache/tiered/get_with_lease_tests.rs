@@ -17,7 +17,7 @@ use crate::cache::tier::{
 };
 use crate::cache::tiered::cache::tests::{Call, World, away, gist};
 use crate::cache::tiered::lease::{Release, Released};
-use crate::cache::tiered::set::{Barrier, Set, SetAnswer, SetOutcome};
+use crate::cache::tiered::{Barrier, Set, SetAnswer, SetOutcome};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 

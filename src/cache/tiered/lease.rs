@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::cache::Tiered;
-use super::set::{SetAnswer, SetOutcome};
-use super::types::{Consistency, Get, GetAnswer};
+use super::types::{Consistency, Get, GetAnswer, SetAnswer, SetOutcome};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
@@ -66,8 +65,8 @@ impl Tiered {
                     lease.until
                 })
             }
-            LeaseReply::Obstructed(LeaseHolder { until, status: said }) => {
-                round.set_status(said);
+            LeaseReply::Obstructed(LeaseHolder { until, status }) => {
+                round.set_status(status);
                 spans::note(spans::OUTCOME, "obstructed");
                 Some(until)
             }
@@ -102,17 +101,17 @@ impl Tiered {
         if let Some(obstacle) = shared.leases.alone(key, sent) {
             return LeaseReply::Obstructed(obstacle);
         }
-        let occasion = &round.request;
+        let request = &round.request;
         let id = LeaseId(rand::random());
-        let claim = LeaseClaim { lease: id, duration: occasion.duration, seen: occasion.seen };
-        let acquired = if sent < occasion.deadline {
-            shared.l2.acquire(key, claim, occasion.deadline).await
+        let claim = LeaseClaim { lease: id, duration: request.duration, seen: request.seen };
+        let acquired = if sent < request.deadline {
+            shared.backing.leases().acquire(key, claim, request.deadline).await
         } else {
             Err(L2Error::unavailable("timed out before the lease request"))
         };
-        let (now, until) = (shared.clock.now(), sent.plus(occasion.duration));
+        let (now, until) = (shared.clock.now(), sent.plus(request.duration));
         let lease = Lease { id, until, alone: false };
-        let obstructed = |left, said| LeaseReply::Obstructed(LeaseHolder { until: now.plus(left), status: said });
+        let obstructed = |left, status| LeaseReply::Obstructed(LeaseHolder { until: now.plus(left), status });
         match acquired {
             Ok(Acquired::Granted) => {
                 shared.leases.granted(key, lease, now);
@@ -123,7 +122,7 @@ impl Tiered {
             Ok(Acquired::Present) => LeaseReply::Present,
             // The same id: if only the reply was lost, L2 has granted it, too.
             Err(_) => {
-                let lease = Lease { until: now.plus(occasion.duration), alone: true, ..lease };
+                let lease = Lease { until: now.plus(request.duration), alone: true, ..lease };
                 match shared.leases.grant_alone(key, lease, now) {
                     Ok(()) => LeaseReply::Granted(lease),
                     Err(obstacle) => LeaseReply::Obstructed(obstacle),
@@ -143,7 +142,7 @@ impl Tiered {
 
     async fn release_in_l2(&self, key: &Key, back: LeaseRelease) {
         let deadline = self.0.clock.now().plus(self.0.config.write_timeout);
-        if let Err(error) = self.0.l2.release(key, back, deadline).await {
+        if let Err(error) = self.0.backing.leases().release(key, back, deadline).await {
             tracing::debug!(%error, "lease release failed; the lease will expire");
         }
     }
@@ -197,7 +196,10 @@ impl Tiered {
                 shared.tasks.spawn(async move { cache.release_in_l2(&key, back).await });
                 Ok(true)
             }
-            _ => shared.l2.release(&key, back, started_at.plus(shared.config.write_timeout).min(deadline)).await,
+            _ => {
+                let until = started_at.plus(shared.config.write_timeout).min(deadline);
+                shared.backing.leases().release(&key, back, until).await
+            }
         };
         if granted_here == Some(true) || (granted_here.is_some() && released.is_err()) {
             shared.coherence.end_round(key.as_ref(), end);
