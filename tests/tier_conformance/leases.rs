@@ -26,8 +26,8 @@ impl Bench {
     }
 
     async fn release(&self, key: &Key, lease: u128, pause: Duration) -> bool {
-        let back = LeaseRelease { lease: LeaseId(lease), failed: !pause.is_zero(), pause };
-        self.l2.release(key, back, self.until()).await.unwrap()
+        let release = LeaseRelease { lease: LeaseId(lease), failed: !pause.is_zero(), pause };
+        self.l2.release(key, release, self.until()).await.unwrap()
     }
 
     async fn fill(&self, key: &Key, lease: u128) -> Result<(), ConditionFailure> {

@@ -19,8 +19,8 @@ pub async fn a_lease_is_seen_while_somebody_has_it(bench: &Bench) {
     assert_eq!(bench.l2.acquire(&key, claim, bench.until()).await.unwrap(), Acquired::Granted);
     let left = lease().await.unwrap();
     assert!(left <= 10 * SECOND && left > 5 * SECOND, "{left:?}");
-    let back = LeaseRelease { lease: claim.lease, failed: true, pause: 10 * SECOND };
-    bench.l2.release(&key, back, bench.until()).await.unwrap();
+    let release = LeaseRelease { lease: claim.lease, failed: true, pause: 10 * SECOND };
+    bench.l2.release(&key, release, bench.until()).await.unwrap();
     assert_eq!(lease().await, None, "nobody has it, though nobody may have it either");
     let other = bench.key("looks", "filled");
     bench.l2.acquire(&other, claim, bench.until()).await.unwrap();

@@ -27,7 +27,7 @@ impl EntryStore for Local {
     fn read<'a>(&'a self, key: &'a Key, _: Timeout) -> BoxFuture<'a, Result<ReadResult, L2Error>> {
         Box::pin(async move {
             let partition = self.coherence.partition_of(key.as_ref());
-            let position = self.position(&self.line(partition));
+            let position = self.position(&self.lock(partition));
             let marked = |held: Arc<CachedEntry>| held.entry.clone().marked_since(held.marked_at());
             if let Some(dead) = self.l1.get(key.as_ref()).filter(|held| self.coherence.covers(key.as_ref(), held)) {
                 self.sweep.remove(key, &dead);
@@ -70,7 +70,7 @@ impl EntryStore for Local {
                 return Err(L2Error::TooMany { what: "active patterns", limit: MAX_PATTERNS });
             }
             let change = Change::of_selected(mode.effect(), namespace, selectors);
-            let version = self.advance(&mut self.line(partition), partition, change);
+            let version = self.advance(&mut self.lock(partition), partition, change);
             self.sweep.want(namespace);
             Ok(version)
         })
@@ -97,10 +97,10 @@ impl EntryStore for Local {
     fn inspect<'a>(&'a self, key: &'a Key, _: Moment) -> BoxFuture<'a, Result<Inspected, L2Error>> {
         Box::pin(async move {
             let partition = self.coherence.partition_of(key.as_ref());
-            let (line, now) = (self.line(partition), self.clock.now());
-            let lease = self.lease(&line, key, [&Tags::default(); 2]).filter(|(lease, _)| lease.id.is_some());
+            let (state, now) = (self.lock(partition), self.clock.now());
+            let lease = self.lease(&state, key, [&Tags::default(); 2]).filter(|(lease, _)| lease.id.is_some());
             let lease = lease.map(|(_, expires_at)| expires_at.since(now));
-            Ok(Inspected { position: self.position(&line), stored: None, lease })
+            Ok(Inspected { position: self.position(&state), stored: None, lease })
         })
     }
 
@@ -113,48 +113,48 @@ impl EntryStore for Local {
 
 impl Local {
     fn remove_now(&self, partition: u16, removals: &[Removal], mode: Mode) -> RemoveResult {
-        let mut line = self.line(partition);
+        let mut state = self.lock(partition);
         let now = self.clock.now();
         let mut removed = Vec::with_capacity(removals.len());
         for Removal { key, source_version } in removals {
             removed.push(self.live(key.as_ref()).is_some());
-            line.leases.remove(key);
+            state.leases.remove(key);
             let source = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version);
-            let remembered = line.sources.get(key, now).map(|(source, _)| *source);
+            let remembered = state.sources.get(key, now).map(|(source, _)| *source);
             if let Some(source) = source.max(*source_version).max(remembered) {
-                line.remember_source(key, source, now);
+                state.remember_source(key, source, now);
             }
         }
-        let changed: Vec<_> = removals.iter().map(|removal| self.changed(&line, &removal.key)).collect();
+        let changed: Vec<_> = removals.iter().map(|removal| self.changed(&state, &removal.key)).collect();
         let Some(namespace) = removals.first().map(|removal| removal.key.namespace()) else {
-            return RemoveResult { version: self.position(&line), removed };
+            return RemoveResult { version: self.position(&state), removed };
         };
-        let version = self.advance(&mut line, partition, Change::of(mode.effect(), namespace, changed));
+        let version = self.advance(&mut state, partition, Change::of(mode.effect(), namespace, changed));
         RemoveResult { version, removed }
     }
 
     fn touch_now(&self, key: &Key, touch: Touch) -> Touched {
         let partition = self.coherence.partition_of(key.as_ref());
-        let mut line = self.line(partition);
+        let mut state = self.lock(partition);
         let now = self.clock.now();
         let Some(held) = self.live(key.as_ref()) else {
-            return Touched { position: self.position(&line), entry: None };
+            return Touched { position: self.position(&state), entry: None };
         };
         let before = &held.entry;
         let (change, expires_at) = touch.of(before, now);
         if change != TtlChange::Unchanged {
             if change == TtlChange::Shortened {
-                let changed = vec![self.changed(&line, key)];
-                self.advance(&mut line, partition, Change::of(Effect::Shortened, key.namespace(), changed));
+                let changed = vec![self.changed(&state, key)];
+                self.advance(&mut state, partition, Change::of(Effect::Shortened, key.namespace(), changed));
             }
             let entry = Entry { expires_at, kept_until: expires_at.plus(before.stale_window), ..before.clone() };
-            let position = self.position(&line);
+            let position = self.position(&state);
             let note = self.coherence.begin_fill(key.as_ref());
             // If L1 refuses it, the entry is lost, as any entry may be at any time.
             let _ = self.l1.insert(key.clone(), coherence::cached_entry(entry, position, note, now, key.namespace()));
         }
         let entry = Some(TouchedEntry { version: before.version, change, expires_at });
-        Touched { position: self.position(&line), entry }
+        Touched { position: self.position(&state), entry }
     }
 }
 

@@ -39,7 +39,7 @@ impl LocalPartitions {
     /// Locks `partition`, unless its lock is in use.
     pub(super) fn try_lock(&self, partition: u16) -> Option<MutexGuard<'_, LocalPartition>> {
         match self.0[usize::from(partition)].try_lock() {
-            Ok(line) => Some(line),
+            Ok(state) => Some(state),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }

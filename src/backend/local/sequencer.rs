@@ -20,7 +20,7 @@ use crate::cache::version::Version;
 /// Store of a replica that runs without Redis.
 pub struct Local {
     epoch: u64,
-    lines: Arc<LocalPartitions>,
+    partitions: Arc<LocalPartitions>,
     pub(super) sweep: Arc<Sweep>,
     pub(super) l1: Arc<dyn L1>,
     pub(super) coherence: Arc<Coherence>,
@@ -35,13 +35,13 @@ impl Local {
         let micros = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let epoch = u64::try_from(micros).unwrap_or(1).max(1);
         coherence.prove_forever(Version::new(epoch, 0));
-        let lines = Arc::new(LocalPartitions::new(coherence.partitions()));
-        let sweep = Arc::new(Sweep::new(l1.clone(), coherence.clone(), lines.clone(), clock.clone()));
-        Local { epoch, lines, sweep, l1, coherence, clock }
+        let partitions = Arc::new(LocalPartitions::new(coherence.partitions()));
+        let sweep = Arc::new(Sweep::new(l1.clone(), coherence.clone(), partitions.clone(), clock.clone()));
+        Local { epoch, partitions, sweep, l1, coherence, clock }
     }
 
-    pub(super) fn line(&self, partition: u16) -> MutexGuard<'_, LocalPartition> {
-        self.lines.lock(partition)
+    pub(super) fn lock(&self, partition: u16) -> MutexGuard<'_, LocalPartition> {
+        self.partitions.lock(partition)
     }
 
     /// Returns the entry of `key`, expired or not, unless it is invalidated.
@@ -55,23 +55,23 @@ impl Local {
         self.stored_entry(key).filter(|held| held.entry.lives(self.clock.now()) && held.marked_at().is_none())
     }
 
-    pub(super) fn position(&self, line: &LocalPartition) -> Version {
-        Version::new(self.epoch, line.sequence)
+    pub(super) fn position(&self, state: &LocalPartition) -> Version {
+        Version::new(self.epoch, state.sequence)
     }
 
     /// Takes the next sequence and announces the change.
-    pub(super) fn advance(&self, line: &mut LocalPartition, partition: u16, change: Change) -> Version {
-        line.sequence += 1;
-        let version = self.position(line);
+    pub(super) fn advance(&self, state: &mut LocalPartition, partition: u16, change: Change) -> Version {
+        state.sequence += 1;
+        let version = self.position(state);
         self.coherence.apply(Message { partition, version, change, own: true });
         version
     }
 
     /// Returns a changed key, with the tags that its entry had until now.
-    pub(super) fn changed(&self, line: &LocalPartition, key: &Key) -> ChangedKey {
-        let tags = match self.l1.get(key.as_ref()).filter(|_| line.tagged) {
+    pub(super) fn changed(&self, state: &LocalPartition, key: &Key) -> ChangedKey {
+        let tags = match self.l1.get(key.as_ref()).filter(|_| state.tagged) {
             Some(held) => held.entry.tags.clone(),
-            None if line.tagged => Tags::unknown(),
+            None if state.tagged => Tags::unknown(),
             None => Tags::default(),
         };
         ChangedKey { key: Bytes::copy_from_slice(key.bytes()), tags }
@@ -81,12 +81,12 @@ impl Local {
     /// invalidated since it was granted.
     pub(super) fn lease<'a>(
         &self,
-        line: &'a LocalPartition,
+        state: &'a LocalPartition,
         key: &Key,
         tags: [&Tags; 2],
     ) -> Option<(&'a LocalLease, Moment)> {
         let partition = self.coherence.partition_of(key.as_ref());
-        let lease = line.leases.get(key, self.clock.now());
+        let lease = state.leases.get(key, self.clock.now());
         lease.filter(|(lease, _)| tags.iter().all(|tags| lease.holds(partition, key, tags)))
     }
 }

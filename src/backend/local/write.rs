@@ -17,47 +17,47 @@ use crate::cache::version::Version;
 impl Local {
     /// Stores all writes in one step: they share a position, and are announced together.
     pub(super) fn write_now(&self, partition: u16, writes: &[Write]) -> Vec<WriteResult> {
-        let mut line = self.line(partition);
+        let mut state = self.lock(partition);
         let now = self.clock.now();
-        let judged: Vec<_> = writes.iter().map(|write| self.judge(&mut line, write, now)).collect();
+        let judged: Vec<_> = writes.iter().map(|write| self.judge(&mut state, write, now)).collect();
         let stored = || writes.iter().zip(&judged).filter(|(_, judged)| judged.is_ok()).map(|(write, _)| write);
         let Some(first) = stored().next() else {
             return judged.into_iter().filter_map(Result::err).map(|not_stored| *not_stored).collect();
         };
-        line.tagged |= stored().any(|write| !write.entry.tags.is_empty());
+        state.tagged |= stored().any(|write| !write.entry.tags.is_empty());
         let changed = stored().map(|write| {
-            let mut changed = self.changed(&line, &write.key);
+            let mut changed = self.changed(&state, &write.key);
             changed.tags = changed.tags.and(&write.entry.tags);
             changed
         });
         let change = Change::of(Effect::Set, first.key.namespace(), changed.collect());
         // An immutable entry is announced only if a caller waits for it.
-        let awaited = |write: &Write| self.lease(&line, &write.key, [&write.entry.tags, &Tags::default()]).is_some();
+        let awaited = |write: &Write| self.lease(&state, &write.key, [&write.entry.tags, &Tags::default()]).is_some();
         let version = if first.key.namespace().policy().immutable && !stored().any(awaited) {
-            self.position(&line)
+            self.position(&state)
         } else {
-            self.advance(&mut line, partition, change)
+            self.advance(&mut state, partition, change)
         };
         let done = writes.iter().zip(judged).map(|(write, judged)| match judged {
-            Ok(cost) => self.put(&mut line, write, version, cost, now),
+            Ok(cost) => self.put(&mut state, write, version, cost, now),
             Err(not_stored) => *not_stored,
         });
         done.collect()
     }
 
     /// Checks a write. Returns the time that filling the entry took.
-    fn judge(&self, line: &mut LocalPartition, write: &Write, now: Moment) -> Result<Duration, Box<WriteResult>> {
-        let position = self.position(line);
+    fn judge(&self, state: &mut LocalPartition, write: &Write, now: Moment) -> Result<Duration, Box<WriteResult>> {
+        let position = self.position(state);
         let request = write.request.clone().map(|request| (write.key.clone(), request));
-        if let Some((before, _)) = request.as_ref().and_then(|request| line.requests.get(request, now)) {
+        if let Some((before, _)) = request.as_ref().and_then(|request| state.requests.get(request, now)) {
             return Err(Box::new(match *before {
                 Ok(version) => WriteResult::Repeated { version, position },
                 Err((why, current)) => WriteResult::Refused { why, current, position },
             }));
         }
-        self.verdict(line, write).map_err(|(why, current)| {
+        self.verdict(state, write).map_err(|(why, current)| {
             if let Some(request) = request {
-                line.requests.insert(request, Err((why, current)), now.plus(REMEMBERED), now);
+                state.requests.insert(request, Err((why, current)), now.plus(REMEMBERED), now);
             }
             Box::new(WriteResult::Refused { why, current, position })
         })
@@ -65,22 +65,22 @@ impl Local {
 
     fn put(
         &self,
-        line: &mut LocalPartition,
+        state: &mut LocalPartition,
         write: &Write,
         version: Version,
         cost: Duration,
         now: Moment,
     ) -> WriteResult {
         let key = &write.key;
-        line.leases.remove(key);
+        state.leases.remove(key);
         if write.entry.source_version.is_none() {
-            self.remember_source(line, key, now);
+            self.remember_source(state, key, now);
         }
         let entry = Entry::written(&write.entry, version, cost, now);
         let note = self.coherence.begin_fill(key.as_ref());
         let held = coherence::cached_entry(entry.clone(), version, note, now, key.namespace());
         let mut inserted = self.l1.insert(key.clone(), held.clone());
-        if matches!(inserted, Err(NotTaken::OverQuota(_))) && self.sweep.make_room(key, line) > 0 {
+        if matches!(inserted, Err(NotTaken::OverQuota(_))) && self.sweep.make_room(key, state) > 0 {
             inserted = self.l1.insert(key.clone(), held);
         }
         if let Err(why) = inserted {
@@ -90,23 +90,23 @@ impl Local {
             return WriteResult::Failed(why.into());
         }
         if let Some(request) = write.request.clone() {
-            line.requests.insert((key.clone(), request), Ok(version), now.plus(REMEMBERED), now);
+            state.requests.insert((key.clone(), request), Ok(version), now.plus(REMEMBERED), now);
         }
         WriteResult::Stored(entry)
     }
 
     /// Remembers the version of the source of an entry that is about to be removed.
-    fn remember_source(&self, line: &mut LocalPartition, key: &Key, now: Moment) {
+    fn remember_source(&self, state: &mut LocalPartition, key: &Key, now: Moment) {
         if let Some(source) = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version) {
-            line.remember_source(key, source, now);
+            state.remember_source(key, source, now);
         }
     }
 
     /// Checks the conditions of `write`. Returns the time that filling the entry took.
-    fn verdict(&self, line: &LocalPartition, write: &Write) -> Result<Duration, (ConditionFailure, Option<Version>)> {
+    fn verdict(&self, state: &LocalPartition, write: &Write) -> Result<Duration, (ConditionFailure, Option<Version>)> {
         let now = self.clock.now();
         let stored = self.l1.get(write.key.as_ref());
-        let remembered = line.sources.get(&write.key, now).map(|(source, _)| *source);
+        let remembered = state.sources.get(&write.key, now).map(|(source, _)| *source);
         let source = stored.as_ref().and_then(|held| held.entry.source_version).max(remembered);
         let old_tags = stored.as_ref().map(|held| held.entry.tags.clone()).unwrap_or_default();
         if write.entry.source_version.is_some() && write.entry.source_version < source {
@@ -122,7 +122,7 @@ impl Local {
             Condition::Absent => holds(current.is_none(), ConditionFailure::AlreadyPresent),
             Condition::Present => holds(current.is_some(), ConditionFailure::NotPresent),
             Condition::Version(version) => holds(current == Some(version), ConditionFailure::VersionMismatch),
-            Condition::Lease(id) => match self.lease(line, &write.key, [&write.entry.tags, &old_tags]) {
+            Condition::Lease(id) => match self.lease(state, &write.key, [&write.entry.tags, &old_tags]) {
                 Some((lease, _)) if lease.id == Some(id) => Ok(now.since(lease.granted_at)),
                 _ => Err((ConditionFailure::LeaseVoid, None)),
             },

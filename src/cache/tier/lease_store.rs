@@ -23,7 +23,7 @@ pub trait LeaseStore: Send + Sync + 'static {
     fn release<'a>(
         &'a self,
         key: &'a Key,
-        back: LeaseRelease,
+        release: LeaseRelease,
         deadline: Moment,
     ) -> BoxFuture<'a, Result<bool, L2Error>>;
 }

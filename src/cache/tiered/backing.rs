@@ -2,7 +2,8 @@
 //!
 //! Every operation asks here, once, whether there is a second tier. If there is, its replies are
 //! applied to the coherence of L1 before the operation returns. If there is none, L1 is all there
-//! is, and the store has applied its changes itself.
+//! is, and the store has applied its changes itself. A second tier that is switched off at run time
+//! is not asked at all: see `l1_only.rs`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ impl Backing {
         }
     }
 
-    /// Returns the tier that its reads are answers of.
+    /// Returns the tier that answers its reads.
     pub fn tier(&self) -> Tier {
         match self {
             Backing::Shared(_) => Tier::L2,

@@ -76,8 +76,8 @@ impl LeaseStore for Scripted {
         self.ask(|answer| Call::Acquire(claim, answer))
     }
 
-    fn release<'a>(&'a self, _: &'a Key, back: LeaseRelease, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
-        self.ask(|answer| Call::Release(back, answer))
+    fn release<'a>(&'a self, _: &'a Key, release: LeaseRelease, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
+        self.ask(|answer| Call::Release(release, answer))
     }
 }
 

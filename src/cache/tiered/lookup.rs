@@ -60,7 +60,7 @@ impl TieredInner {
         // Before the lookup: see `Coherence::proof` and `Coherence::subscription_position`.
         let proof = self.coherence.proof(partition);
         let token = get.token.position(partition);
-        let place = (token > Version::ZERO).then(|| self.coherence.subscription_position(partition));
+        let subscription = (token > Version::ZERO).then(|| self.coherence.subscription_position(partition));
         let Some(held) = self.l1.get(get.key).filter(|_| switches.l1) else { return L1Lookup::Nothing };
         let (window, l1_ttl) = {
             let policy = get.key.namespace.policy();
@@ -69,7 +69,7 @@ impl TieredInner {
         if now.since(held.known_at) > l1_ttl || (switches.l2 && held.is_local_only()) {
             return L1Lookup::Nothing;
         }
-        if held.position < token && place.is_none_or(|place| place.of(&held) < token) {
+        if held.position < token && subscription.is_none_or(|subscription| subscription.of(&held) < token) {
             return L1Lookup::Nothing;
         }
         let judgement = self.coherence.freshness(get.key, &held, proof, bound, now);

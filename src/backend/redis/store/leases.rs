@@ -53,17 +53,17 @@ impl LeaseStore for RedisL2 {
     fn release<'a>(
         &'a self,
         key: &'a Key,
-        back: LeaseRelease,
+        release: LeaseRelease,
         deadline: Moment,
     ) -> BoxFuture<'a, Result<bool, L2Error>> {
         Box::pin(async move {
             let layout = &self.shared.layout;
             let partition = key.as_ref().partition(layout.partitions());
             let args = vec![
-                lease_argument(back.lease),
-                back.pause.as_millis().to_string().into(),
+                lease_argument(release.lease),
+                release.pause.as_millis().to_string().into(),
                 Value::Bytes(codec::key_name(key.bytes()).into()),
-                if back.failed { "failed" } else { "" }.into(),
+                if release.failed { "failed" } else { "" }.into(),
             ];
             let step = SequencedStep {
                 script: Script::Release,
