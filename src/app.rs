@@ -29,7 +29,7 @@ use crate::cache::fleet::shared_store::SharedStore;
 use crate::cache::fleet::warm_start::WarmStart;
 use crate::cache::log_fields::millis;
 use crate::cache::namespace::Namespaces;
-use crate::cache::tier::{L1, L2};
+use crate::cache::tier::{L1, L2, TierStatus};
 use crate::cache::tiered::Tiered;
 use crate::config::Config;
 use crate::grpc::health::HealthApi;
@@ -84,7 +84,9 @@ struct Listeners {
 /// The cache and the parts it is made of.
 struct CacheParts {
     cache: Tiered,
-    l2: Arc<dyn L2>,
+    l2: Arc<dyn TierStatus>,
+    /// L2 whose failovers are repaired. `None` without Redis.
+    repaired: Option<Arc<dyn L2>>,
     /// `None` without Redis.
     store: Option<Arc<dyn SharedStore>>,
     coherence: Arc<Coherence>,
@@ -202,16 +204,20 @@ fn build_cache(config: &Config, tls: Option<rustls::ClientConfig>) -> CacheParts
     let namespaces = Arc::new(Namespaces::new(config.namespaces.clone(), partitions));
     let l1: Arc<dyn L1> = Arc::new(MokaL1::new(config.l1.size, config.l1.eviction));
     let coherence = Arc::new(Coherence::new(config.coherence, l1.clone(), namespaces.clone(), clock.clone()));
-    let (l2, store): (Arc<dyn L2>, Option<Arc<dyn SharedStore>>) = match config.redis.clone() {
-        Some(config) => {
-            let setup = RedisSetup { config, tls, partitions, replica: rand::random(), clock: clock.clone() };
-            let tier = redis::start(setup, coherence.clone());
-            (tier.clone(), Some(tier))
+    match config.redis.clone() {
+        Some(redis) => {
+            let setup = RedisSetup { config: redis, tls, partitions, replica: rand::random(), clock: clock.clone() };
+            let l2 = redis::start(setup, coherence.clone());
+            let cache = Tiered::new(config.cache, l1, l2.clone(), coherence.clone(), clock.clone());
+            let (repaired, store) = (l2.clone(), l2.clone());
+            CacheParts { cache, l2, repaired: Some(repaired), store: Some(store), coherence, namespaces, clock }
         }
-        None => (Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone())), None),
-    };
-    let cache = Tiered::new(config.cache, l1, l2.clone(), coherence.clone(), clock.clone());
-    CacheParts { cache, l2, store, coherence, namespaces, clock }
+        None => {
+            let l2 = Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone()));
+            let cache = Tiered::standalone(config.cache, l1, l2.clone(), coherence.clone(), clock.clone());
+            CacheParts { cache, l2, repaired: None, store: None, coherence, namespaces, clock }
+        }
+    }
 }
 
 /// Builds the parts that read and publish the state of this replica.
@@ -247,14 +253,12 @@ fn build_fleet(
 /// Spawns the tasks that run until the service ends.
 fn spawn_background(parts: &ServiceParts, health: watch::Sender<Health>, drained: watch::Receiver<bool>) {
     let ServiceParts { config, core, fleet, lifecycle } = parts;
-    let CacheParts { cache, l2, coherence, namespaces, clock, .. } = core;
+    let CacheParts { cache, l2, repaired, coherence, namespaces, clock, .. } = core;
     let (draining, ending) = (lifecycle.draining.clone(), lifecycle.ending.clone());
-    let repair = FailoverRepair::new(coherence.clone(), l2.clone(), namespaces.clone(), clock.clone());
-    lifecycle.tasks.spawn({
+    if let Some(repaired) = repaired {
+        let repair = FailoverRepair::new(coherence.clone(), repaired.clone(), namespaces.clone(), clock.clone());
         let ending = ending.clone();
-        async move { repair.run(ending).await }
-    });
-    if config.redis.is_some() {
+        lifecycle.tasks.spawn(async move { repair.run(ending).await });
         lifecycle.spawn(coherence.clone().sweep_memory());
     }
     let grace = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.connect_timeout);

@@ -99,7 +99,7 @@ impl World {
             self_audit_every: 1,
             hot_key_capacity: 4,
         };
-        let cache = Tiered::new(config, l1, l2, coherence, clock.clone());
+        let cache = Tiered::standalone(config, l1, l2, coherence, clock.clone());
         let namespaces = ["one", "two"].map(|name| namespaces.get("namespace", name).unwrap()).into();
         World { cache, clock, namespaces, map: HashMap::new(), token: Token::default() }
     }

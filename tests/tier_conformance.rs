@@ -38,7 +38,7 @@ use twintier::cache::key::{Key, KeyRef};
 use twintier::cache::lifetime::Lifetime;
 use twintier::cache::namespace::{Namespace, NamespaceRules, Namespaces};
 use twintier::cache::policy::Limits;
-use twintier::cache::tier::{Condition, L2, L2State, Mode, Removal, RemoveResult, Write, WriteResult};
+use twintier::cache::tier::{Condition, L2State, Mode, Removal, RemoveResult, TierStore, Write, WriteResult};
 use twintier::cache::version::Version;
 
 const PARTITIONS: u16 = 4;
@@ -51,7 +51,7 @@ fn setup(config: RedisConfig, replica: u64) -> RedisSetup {
 
 /// An implementation under test, with the coherence that receives its messages.
 struct Fixture {
-    l2: Arc<dyn L2>,
+    l2: Arc<dyn TierStore>,
     coherence: Arc<Coherence>,
     namespaces: Arc<Namespaces>,
     redis: Option<Redis>,
@@ -130,16 +130,16 @@ impl Fixture {
 
     async fn request(&self, write: Write) -> WriteResult {
         let partition = self.partition(&write.key);
-        self.l2.write(partition, &[write], 0, self.until().into()).await.unwrap().remove(0)
+        self.l2.write(partition, &[write], self.until().into()).await.unwrap().remove(0)
     }
 
     async fn remove(&self, partition: u16, keys: &[Key]) -> RemoveResult {
         let removals: Vec<_> = keys.iter().map(|key| Removal { key: key.clone(), source_version: None }).collect();
-        self.l2.remove(partition, &removals, Mode::Remove, 0, self.until()).await.unwrap()
+        self.l2.remove(partition, &removals, Mode::Remove, self.until().into()).await.unwrap()
     }
 
     async fn invalidate(&self, partition: u16, namespace: &Arc<Namespace>, selectors: &[Selector]) -> Version {
-        self.l2.invalidate(partition, namespace, selectors, Mode::Remove, 0, self.until()).await.unwrap()
+        self.l2.invalidate(partition, namespace, selectors, Mode::Remove, self.until().into()).await.unwrap()
     }
 
     async fn store(&self, key: &Key, value: &str) -> Version {

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 
 use super::snapshot::state_name;
 use crate::cache::fleet::health::Health;
-use crate::cache::tier::L2;
+use crate::cache::tier::TierStatus;
 
-pub fn routes(health: watch::Receiver<Health>, l2: Arc<dyn L2>) -> Router {
+pub fn routes(health: watch::Receiver<Health>, l2: Arc<dyn TierStatus>) -> Router {
     let ready = move |headers: HeaderMap| async move {
         let health = *health.borrow();
         readiness(health, &l2.report().reason, wants_json(&headers))

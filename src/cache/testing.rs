@@ -15,21 +15,79 @@ use super::namespace::{Namespace, NamespaceRules, Namespaces};
 use super::tier::{L1, L1Usage, NotTaken};
 use super::version::Version;
 
-/// Methods of the shared tier that a test does not call.
+/// Methods of the entries of a shared tier that a test does not call.
 macro_rules! not_asked {
+    (namespaces; barrier; $($rest:tt)*) => {
+        fn namespaces(&self, _: Moment) -> BoxFuture<'_, Result<std::collections::BTreeSet<String>, L2Error>> {
+            unreachable!("not called in these tests")
+        }
+        fn barrier(&self) -> Box<dyn $crate::cache::tier::FleetBarrier + '_> {
+            unreachable!("not called in these tests")
+        }
+        not_asked! { $($rest)* }
+    };
     ($($name:ident($($argument:ty),*) -> $answer:ty;)*) => {
         $(fn $name<'a>(&'a self, $(_: $argument),*) -> BoxFuture<'a, Result<$answer, L2Error>> {
             unreachable!("not called in these tests")
         })*
-        fn report(&self) -> L2Report {
-            L2Report::default()
-        }
-        fn close(&self) -> BoxFuture<'_, ()> {
-            Box::pin(std::future::ready(()))
-        }
     };
 }
 pub(crate) use not_asked;
+
+/// Implements the leases of a shared tier that a test does not call.
+macro_rules! no_leases {
+    ($double:ty) => {
+        impl $crate::cache::tier::LeaseStore for $double {
+            not_asked! {
+                acquire(&'a Key, $crate::cache::tier::LeaseClaim, Moment) -> $crate::cache::tier::Acquired;
+                release(&'a Key, $crate::cache::tier::LeaseRelease, Moment) -> bool;
+            }
+        }
+    };
+}
+pub(crate) use no_leases;
+
+/// Implements a shared tier's failovers, of which it has none, and its status.
+macro_rules! no_failovers {
+    ($double:ty) => {
+        impl $crate::cache::tier::FailoverStore for $double {
+            fn takeover(
+                &self,
+                _: u16,
+                _: u64,
+                _: Moment,
+            ) -> BoxFuture<'_, Result<$crate::cache::tier::Takeover, L2Error>> {
+                unreachable!("not called in these tests")
+            }
+            fn settle(
+                &self,
+                _: u16,
+                _: u64,
+                _: $crate::cache::tier::Settlement,
+                _: Moment,
+            ) -> BoxFuture<'_, Result<bool, L2Error>> {
+                unreachable!("not called in these tests")
+            }
+            fn is_behind(&self, _: u16) {}
+        }
+
+        impl $crate::cache::tier::TierStatus for $double {
+            fn report(&self) -> $crate::cache::tier::L2Report {
+                Default::default()
+            }
+            fn operations(&self) -> Option<&$crate::cache::stats::LabeledHistograms> {
+                None
+            }
+            fn halted(&self) -> Option<String> {
+                None
+            }
+            fn close(&self) -> BoxFuture<'_, ()> {
+                Box::pin(std::future::ready(()))
+            }
+        }
+    };
+}
+pub(crate) use no_failovers;
 
 /// The staleness bound in these tests.
 pub const BOUND: Duration = Duration::from_secs(2);

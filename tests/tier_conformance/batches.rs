@@ -47,7 +47,7 @@ async fn writes_of_one_step_share_a_position_and_fail_independently(fixture: &Fi
             request: None,
         })
         .collect();
-    let written = fixture.l2.write(3, &writes, 0, fixture.until().into()).await.unwrap();
+    let written = fixture.l2.write(3, &writes, fixture.until().into()).await.unwrap();
     assert!(
         matches!(&written[0], WriteResult::Refused { why: ConditionFailure::AlreadyPresent, current, .. } if *current == Some(before))
     );

@@ -9,7 +9,7 @@ use twintier::cache::fleet::shared_store::{Settings, SharedStore as _};
 use twintier::cache::invalidation::selector::Selector;
 use twintier::cache::key::Key;
 use twintier::cache::lifetime::Lifetime;
-use twintier::cache::tier::{Acquired, Condition, L2 as _, LeaseClaim, LeaseId, RequestId, Write, WriteResult};
+use twintier::cache::tier::{Acquired, Condition, LeaseClaim, LeaseId, RequestId, TierStatus as _, Write, WriteResult};
 use twintier::cache::version::Version;
 
 use super::harness::eventually;

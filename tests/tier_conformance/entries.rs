@@ -63,7 +63,7 @@ impl Fixture {
     async fn mark(&self, key: &Key) -> bool {
         let removal = Removal { key: key.clone(), source_version: None };
         let until = self.until();
-        self.l2.remove(self.partition(key), &[removal], Mode::MarkStale, 0, until).await.unwrap().removed[0]
+        self.l2.remove(self.partition(key), &[removal], Mode::MarkStale, until.into()).await.unwrap().removed[0]
     }
 
     fn change(&self, namespace: &str, patch: PolicyPatch) {
@@ -141,7 +141,7 @@ pub async fn an_older_source_version_is_refused_after_a_selector(fixture: &Fixtu
 pub async fn a_removal_can_record_a_newer_source_version(fixture: &Fixture) {
     let key = fixture.key("one", "source of a removal");
     let removal = Removal { key: key.clone(), source_version: Some(20) };
-    fixture.l2.remove(fixture.partition(&key), &[removal], Mode::Remove, 0, fixture.until()).await.unwrap();
+    fixture.l2.remove(fixture.partition(&key), &[removal], Mode::Remove, fixture.until().into()).await.unwrap();
     assert_eq!(
         why(fixture.write_entry(&key, of_source("x", 19), Condition::None).await),
         ConditionFailure::SourceVersionOlder

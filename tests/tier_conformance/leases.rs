@@ -26,8 +26,8 @@ impl Fixture {
     }
 
     async fn release(&self, key: &Key, lease: u128, pause: Duration) -> bool {
-        let back = LeaseRelease { lease: LeaseId(lease), failed: !pause.is_zero(), pause };
-        self.l2.release(key, back, self.until()).await.unwrap()
+        let release = LeaseRelease { lease: LeaseId(lease), failed: !pause.is_zero(), pause };
+        self.l2.release(key, release, self.until()).await.unwrap()
     }
 
     async fn fill(&self, key: &Key, lease: u128) -> Result<(), ConditionFailure> {
@@ -76,7 +76,9 @@ async fn a_change_of_the_key_voids_its_lease(fixture: &Fixture) {
         match what {
             "a set" => _ = fixture.store(&key, "x").await,
             "a removal" => _ = fixture.remove(partition, std::slice::from_ref(&key)).await,
-            "a mark" => _ = fixture.l2.remove(partition, &removals, Mode::MarkStale, 0, fixture.until()).await.unwrap(),
+            "a mark" => {
+                _ = fixture.l2.remove(partition, &removals, Mode::MarkStale, fixture.until().into()).await.unwrap()
+            }
             _ => _ = fixture.invalidate(partition, key.namespace(), &[Selector::Namespace]).await,
         }
         assert_eq!(fixture.fill(&key, lease).await, Err(ConditionFailure::LeaseVoid), "{what}");
@@ -94,7 +96,8 @@ async fn a_lease_voided_by_a_pattern_stays_void_after_its_reclaim(fixture: &Fixt
         fixture.grants(&spared, 2).await;
         let selectors = [Selector::Pattern("lease:*".into())];
         for partition in 0..super::PARTITIONS {
-            let done = fixture.l2.invalidate(partition, key.namespace(), &selectors, mode, 0, fixture.until()).await;
+            let done =
+                fixture.l2.invalidate(partition, key.namespace(), &selectors, mode, fixture.until().into()).await;
             done.unwrap();
         }
         eventually("no pattern is active", async || {

@@ -56,7 +56,7 @@ impl Fixture {
     async fn store_when_possible(&self, key: &Key, value: &str) -> Version {
         let removal = [Removal { key: key.clone(), source_version: None }];
         let removed =
-            async || self.l2.remove(self.partition(key), &removal, Mode::Remove, 0, self.until()).await.is_ok();
+            async || self.l2.remove(self.partition(key), &removal, Mode::Remove, self.until().into()).await.is_ok();
         eventually("writes are accepted", removed).await;
         self.store(key, value).await
     }

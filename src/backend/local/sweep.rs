@@ -25,7 +25,7 @@ const PAUSE_FACTOR: u32 = 4;
 pub struct Sweep {
     l1: Arc<dyn L1>,
     coherence: Arc<Coherence>,
-    lines: Arc<LocalPartitions>,
+    partitions: Arc<LocalPartitions>,
     clock: Arc<dyn Clock>,
     wanted: Mutex<SweepRequest>,
 }
@@ -45,10 +45,10 @@ impl Sweep {
     pub fn new(
         l1: Arc<dyn L1>,
         coherence: Arc<Coherence>,
-        lines: Arc<LocalPartitions>,
+        partitions: Arc<LocalPartitions>,
         clock: Arc<dyn Clock>,
     ) -> Sweep {
-        Sweep { l1, coherence, lines, clock, wanted: Mutex::default() }
+        Sweep { l1, coherence, partitions, clock, wanted: Mutex::default() }
     }
 
     /// Requests a sweep of `namespace`, after an invalidation by selector.
@@ -96,8 +96,8 @@ impl Sweep {
     }
 
     /// Removes invalidated entries of the namespace of `key`, if they are among the first that L1
-    /// visits. The lock of its partition is held as `line`.
-    pub fn make_room(&self, key: &Key, line: &mut LocalPartition) -> usize {
+    /// visits. The lock of its partition is held as `state`.
+    pub fn make_room(&self, key: &Key, state: &mut LocalPartition) -> usize {
         let (id, partition) = (key.namespace().id, self.coherence.partition_of(key.as_ref()));
         {
             let wanted = self.wanted.lock();
@@ -111,10 +111,10 @@ impl Sweep {
             if other.namespace().id == id && self.coherence.covers(other.as_ref(), held) {
                 let place = self.coherence.partition_of(other.as_ref());
                 let is_removed = if place == partition {
-                    self.remove_under(line, other, held)
+                    self.remove_under(state, other, held)
                 } else {
                     // The holder of its lock may wait for the lock that is held here.
-                    self.lines.try_lock(place).is_some_and(|mut line| self.remove_under(&mut line, other, held))
+                    self.partitions.try_lock(place).is_some_and(|mut state| self.remove_under(&mut state, other, held))
                 };
                 removed += usize::from(is_removed);
             }
@@ -138,7 +138,7 @@ impl Sweep {
         // Under the partition's lock, so that a lease request finds the lease removed or the
         // pattern remembered.
         for partition in 0..self.coherence.partitions() {
-            self.lines.lock(partition).leases.retain(|key, lease| {
+            self.partitions.lock(partition).leases.retain(|key, lease| {
                 key.namespace().id != namespace.id || lease.holds(partition, key, &Tags::default())
             });
         }
@@ -149,24 +149,24 @@ impl Sweep {
 
     /// Removes an invalidated entry, unless another has replaced it.
     pub fn remove(&self, key: &Key, held: &Arc<CachedEntry>) {
-        let mut line = self.lines.lock(self.coherence.partition_of(key.as_ref()));
-        self.remove_under(&mut line, key, held);
+        let mut state = self.partitions.lock(self.coherence.partition_of(key.as_ref()));
+        self.remove_under(&mut state, key, held);
     }
 
     /// Limits an entry that was marked stale to its stale window.
     fn keep_marked(&self, key: &Key, held: &Arc<CachedEntry>) {
-        let _line = self.lines.lock(self.coherence.partition_of(key.as_ref()));
+        let _state = self.partitions.lock(self.coherence.partition_of(key.as_ref()));
         if self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held)) {
             self.coherence.put(key, held, held.entry.clone().marked_since(held.marked_at()));
         }
     }
 
     /// Removes an entry with the lock of its partition held. Remembers the version of its source.
-    fn remove_under(&self, line: &mut LocalPartition, key: &Key, held: &Arc<CachedEntry>) -> bool {
+    fn remove_under(&self, state: &mut LocalPartition, key: &Key, held: &Arc<CachedEntry>) -> bool {
         let is_there = self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held));
         if is_there {
             if let Some(source) = held.entry.source_version {
-                line.remember_source(key, source, self.clock.now());
+                state.remember_source(key, source, self.clock.now());
             }
             self.l1.remove(key.as_ref());
         }

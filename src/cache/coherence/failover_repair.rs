@@ -167,7 +167,7 @@ impl FailoverRepair {
                 let removals: Vec<Removal> =
                     keys.iter().map(|key| Removal { key: key.clone(), source_version: None }).collect();
                 let deadline = self.clock.now().plus(STEP_TIMEOUT);
-                let removed = self.l2.remove(partition, &removals, Mode::Remove, 0, deadline).await?;
+                let removed = self.l2.remove(partition, &removals, Mode::Remove, deadline.into()).await?;
                 keys.iter().for_each(|key| self.coherence.apply_own_change(key, removed.version, Effect::Removed));
                 self.coherence.record_acknowledged(partition, removed.version, &Change::of_keys(Effect::Removed, keys));
                 self.coherence.counters.repaired.add(keys.len() as u64);
@@ -184,7 +184,7 @@ impl FailoverRepair {
     ) -> Result<(), L2Error> {
         let mode = if change.effect == Effect::Marked { Mode::MarkStale } else { Mode::Remove };
         let deadline = self.clock.now().plus(STEP_TIMEOUT);
-        let version = self.l2.invalidate(partition, namespace, change.selectors(), mode, 0, deadline).await?;
+        let version = self.l2.invalidate(partition, namespace, change.selectors(), mode, deadline.into()).await?;
         self.coherence.apply_own_invalidation(namespace, partition, change.selectors(), version, change.effect);
         self.coherence.record_acknowledged(partition, version, change);
         self.coherence.counters.repaired.inc();

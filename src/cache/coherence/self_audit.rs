@@ -17,7 +17,7 @@ use crate::cache::clock::{Clock, Moment};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::log_fields::millis;
 use crate::cache::stats::SelfAuditCounters;
-use crate::cache::tier::L2;
+use crate::cache::tier::EntryStore;
 use crate::cache::version::Version;
 
 /// Most samples that wait for their check. A sample that waits long measures little.
@@ -39,7 +39,7 @@ pub struct Sampler {
 pub struct Auditor {
     samples: Receiver<AuditSample>,
     counters: Arc<SelfAuditCounters>,
-    l2: Arc<dyn L2>,
+    l2: Arc<dyn EntryStore>,
     clock: Arc<dyn Clock>,
     limits: SelfAuditLimits,
 }
@@ -61,7 +61,7 @@ struct AuditSample {
 }
 
 /// Builds a sampler that takes one in `every` hits, none if 0, and the auditor of its samples.
-pub fn new(every: u64, l2: Arc<dyn L2>, clock: Arc<dyn Clock>, limits: SelfAuditLimits) -> (Sampler, Auditor) {
+pub fn new(every: u64, l2: Arc<dyn EntryStore>, clock: Arc<dyn Clock>, limits: SelfAuditLimits) -> (Sampler, Auditor) {
     let (sender, samples) = mpsc::channel(MAX_QUEUED_SAMPLES);
     let counters = Arc::new(SelfAuditCounters::default());
     let sampler = Sampler { every, hits: AtomicU64::new(0), samples: sender, counters: counters.clone() };
@@ -145,9 +145,10 @@ mod tests {
     use crate::cache::invalidation::selector::Selector;
     use crate::cache::namespace::Namespace;
     use crate::cache::testing::{BOUND, Bench, EPOCH, not_asked};
+    use crate::cache::tier::inspect::Inspected;
     use crate::cache::tier::{
-        Acquired, BoxFuture, Current, L2Error, L2Report, LeaseClaim, LeaseRelease, Mode, ReadResult, Removal,
-        RemoveResult, Timeout, Touch, Touched, Write, WriteResult,
+        BoxFuture, CallContext, Current, L2Error, Mode, ReadResult, Removal, RemoveResult, Timeout, Touch, Touched,
+        Write, WriteResult,
     };
 
     const UNCERTAINTY: Duration = Duration::from_millis(2);
@@ -155,7 +156,7 @@ mod tests {
     /// An L2 with one current version, none, or an error.
     struct KnownTier(Mutex<Result<Option<Current>, L2Error>>);
 
-    impl L2 for KnownTier {
+    impl EntryStore for KnownTier {
         fn current<'a>(&'a self, _: &'a Key, _: Moment) -> BoxFuture<'a, Result<Option<Current>, L2Error>> {
             Box::pin(std::future::ready(self.0.lock().expect("no panic").clone()))
         }
@@ -165,12 +166,13 @@ mod tests {
         }
 
         not_asked! {
-            write(u16, &'a [Write], u64, Timeout) -> Vec<WriteResult>;
-            remove(u16, &'a [Removal], Mode, u64, Moment) -> RemoveResult;
-            invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
+            namespaces;
+            barrier;
+            write(u16, &'a [Write], CallContext) -> Vec<WriteResult>;
+            remove(u16, &'a [Removal], Mode, CallContext) -> RemoveResult;
+            invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, CallContext) -> Version;
             touch(&'a Key, Touch, Moment) -> Touched;
-            acquire(&'a Key, LeaseClaim, Moment) -> Acquired;
-            release(&'a Key, LeaseRelease, Moment) -> bool;
+            inspect(&'a Key, Moment) -> Inspected;
         }
     }
 

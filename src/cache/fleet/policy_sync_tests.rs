@@ -7,10 +7,11 @@ use crate::cache::fleet::shared_store::{KeyScan, ReplicaNote, ScannedKeys};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::Key;
 use crate::cache::namespace::NamespaceRules;
-use crate::cache::testing::{Bench, not_asked};
+use crate::cache::testing::{Bench, no_failovers, no_leases, not_asked};
+use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    Acquired, BoxFuture, L2, L2Error, L2Report, LeaseClaim, LeaseRelease, Mode, ReadResult, Removal, RemoveResult,
-    Timeout, Touch, Touched, Write, WriteResult,
+    BoxFuture, CallContext, Current, EntryStore, L2Error, Mode, ReadResult, Removal, RemoveResult, Timeout, Touch,
+    Touched, Write, WriteResult,
 };
 use crate::cache::tiered::TieredConfig;
 use crate::cache::version::Version;
@@ -60,17 +61,22 @@ impl SharedStore for Shared {
 /// A shared tier that no test calls.
 struct Unasked;
 
-impl L2 for Unasked {
+impl EntryStore for Unasked {
     not_asked! {
+        namespaces;
+        barrier;
         read(&'a Key, Timeout) -> ReadResult;
-        write(u16, &'a [Write], u64, Timeout) -> Vec<WriteResult>;
-        remove(u16, &'a [Removal], Mode, u64, Moment) -> RemoveResult;
-        invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
+        write(u16, &'a [Write], CallContext) -> Vec<WriteResult>;
+        remove(u16, &'a [Removal], Mode, CallContext) -> RemoveResult;
+        invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, CallContext) -> Version;
         touch(&'a Key, Touch, Moment) -> Touched;
-        acquire(&'a Key, LeaseClaim, Moment) -> Acquired;
-        release(&'a Key, LeaseRelease, Moment) -> bool;
+        current(&'a Key, Moment) -> Option<Current>;
+        inspect(&'a Key, Moment) -> Inspected;
     }
 }
+
+no_leases!(Unasked);
+no_failovers!(Unasked);
 
 fn replica(shared_store: &Arc<Shared>) -> (PolicySync, Arc<Namespaces>) {
     let bench = Bench::new(Default::default());

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::health::{Health, NotReady};
 use super::policy_sync::PolicySync;
 use super::warm_start::WarmStart;
-use crate::cache::tier::{L2, L2State};
+use crate::cache::tier::{L2State, TierStatus};
 use crate::cache::tiered::Tiered;
 
 /// Pause between two checks of the inputs of health.
@@ -19,7 +19,7 @@ const HEALTH_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Inputs of the health of a replica.
 pub struct HealthInputs {
     /// The shared tier.
-    pub l2: Arc<dyn L2>,
+    pub l2: Arc<dyn TierStatus>,
     /// Time after which a replica is ready without Redis.
     pub grace: Duration,
     /// Cancelled when the drain begins.

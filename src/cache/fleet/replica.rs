@@ -12,7 +12,7 @@ use crate::cache::admission::limits::Admission;
 use crate::cache::clock::Clock;
 use crate::cache::namespace::Namespaces;
 use crate::cache::stats::LabeledHistograms;
-use crate::cache::tier::L2;
+use crate::cache::tier::TierStatus;
 use crate::cache::tiered::Tiered;
 
 /// Identity of this replica.
@@ -68,8 +68,8 @@ pub struct ReplicaHandles {
     pub replica: Replica,
     /// The cache.
     pub cache: Tiered,
-    /// The shared tier.
-    pub l2: Arc<dyn L2>,
+    /// State of the shared tier.
+    pub l2: Arc<dyn TierStatus>,
     /// The namespaces.
     pub namespaces: Arc<Namespaces>,
     /// Admission control.

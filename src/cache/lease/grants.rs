@@ -87,8 +87,8 @@ impl Leases {
     /// Grants `lease` without L2, unless it was granted here already.
     pub fn grant_alone(&self, key: &Key, lease: Lease, now: Moment) -> Result<(), LeaseHolder> {
         let mut table = self.table();
-        if let Some(obstacle) = obstacle(&table, key, now, |_| true) {
-            return Err(obstacle);
+        if let Some(holder) = lease_holder(&table, key, now, |_| true) {
+            return Err(holder);
         }
         table.insert(key.clone(), Holder { id: Some(lease.id), alone: true }, lease.until, now);
         self.counters.granted_alone.inc();
@@ -98,7 +98,7 @@ impl Leases {
     /// Returns the holder of a lease that this replica has granted alone: then L2 need not be
     /// queried.
     pub fn alone(&self, key: &Key, now: Moment) -> Option<LeaseHolder> {
-        obstacle(&self.table(), key, now, |holder| holder.alone)
+        lease_holder(&self.table(), key, now, |holder| holder.alone)
     }
 
     /// Forgets a lease that was used or released.
@@ -122,7 +122,7 @@ impl Leases {
     }
 }
 
-fn obstacle(
+fn lease_holder(
     table: &ExpiringMap<Key, Holder>,
     key: &Key,
     now: Moment,

@@ -162,8 +162,8 @@ impl Waiter {
         &self.0
     }
 
-    /// Waits for the lease, for the end of the round, or for a status that is `heeded`.
-    pub async fn wait(&self, heeded: impl Fn(LeaseStatus) -> bool) -> WaitResult {
+    /// Waits for the lease, for the end of the round, or for a status that `ends_wait`.
+    pub async fn wait(&self, ends_wait: impl Fn(LeaseStatus) -> bool) -> WaitResult {
         let (mut status, mut outcome) = (self.0.status.subscribe(), self.0.outcome.subscribe());
         loop {
             tokio::select! {
@@ -177,7 +177,7 @@ impl Waiter {
                     let none = RoundOutcome { end: End::LookAgain, found: None };
                     return WaitResult::Ended(outcome.clone().unwrap_or(none));
                 }
-                Ok(status) = status.wait_for(|status| status.is_some_and(&heeded)) => {
+                Ok(status) = status.wait_for(|status| status.is_some_and(&ends_wait)) => {
                     return WaitResult::Status(status.unwrap_or(LeaseStatus::Taken));
                 }
             }
@@ -245,9 +245,9 @@ impl Rounds {
     /// Ends the rounds of the namespace numbered `namespace`, or with `None`, all rounds.
     pub fn end_all(&self, namespace: Option<u32>) {
         if self.number.load(Ordering::SeqCst) > 0 {
-            let meant = |key: &Key| namespace.is_none_or(|id| key.namespace().id == id);
+            let is_covered = |key: &Key| namespace.is_none_or(|id| key.namespace().id == id);
             self.end_those(End::LookAgain, |in_flight| {
-                in_flight.extract_if(|key, _| meant(key)).map(|(_, round)| round).collect()
+                in_flight.extract_if(|key, _| is_covered(key)).map(|(_, round)| round).collect()
             });
         }
     }

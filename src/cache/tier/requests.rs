@@ -1,13 +1,12 @@
-//! Requests to L2 and their results.
+//! Requests to the entries of L2, and their results.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::bus::Effect;
 use super::error::L2Error;
+use super::lease_store::LeaseId;
 use crate::cache::clock::Moment;
 use crate::cache::entry::{Entry, NewEntry};
 use crate::cache::key::Key;
@@ -27,39 +26,6 @@ pub enum Condition {
     Version(Version),
     /// While this lease is valid.
     Lease(LeaseId),
-}
-
-/// Lease id. A bearer secret: the caller that presents it owns the lease.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LeaseId(pub u128);
-
-impl fmt::Display for LeaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for LeaseId {
-    /// Writes only a part of the secret: this may be logged.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LeaseId({:08x}..)", self.0 >> 96)
-    }
-}
-
-/// The text is no lease id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a lease id from a response")]
-pub struct NotALease;
-
-impl FromStr for LeaseId {
-    type Err = NotALease;
-
-    fn from_str(text: &str) -> Result<Self, NotALease> {
-        let digits = text.len() == 32 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
-        let number = u128::from_str_radix(text, 16).ok().filter(|_| digits);
-        // Zero stands for no lease.
-        number.filter(|number| *number != 0).map(LeaseId).ok_or(NotALease)
-    }
 }
 
 /// Id of a request, so that it takes effect once, however often it is sent.
@@ -178,42 +144,6 @@ pub enum TtlChange {
     Capped,
 }
 
-/// Request for a lease in L2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseClaim {
-    /// Id of the lease. Chosen by the caller, so that it is known even if the reply is lost.
-    pub lease: LeaseId,
-    /// Duration of the lease.
-    pub duration: Duration,
-    /// Version of the live entry to refresh. `None` to get the lease only if there is no live
-    /// entry.
-    pub seen: Option<Version>,
-}
-
-/// Result of a request for a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acquired {
-    /// The lease is granted, for the requested duration.
-    Granted,
-    /// Another caller has it, for this long at most.
-    Held(Duration),
-    /// It was released because the fill failed, and is not granted for this long.
-    Paused(Duration),
-    /// There is a live entry, and it is not to be refreshed.
-    Present,
-}
-
-/// Release of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseRelease {
-    /// The lease.
-    pub lease: LeaseId,
-    /// True if the fill failed.
-    pub failed: bool,
-    /// Time for which the lease is not granted again.
-    pub pause: Duration,
-}
-
 /// Result of a read of L2.
 #[derive(Clone, Debug)]
 pub struct ReadResult {
@@ -281,71 +211,4 @@ pub struct RemoveResult {
     pub version: Version,
     /// For each key, whether it had an entry.
     pub removed: Vec<bool>,
-}
-
-/// Origin of a counter's epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takeover {
-    /// The server kept no entry from before.
-    Anew,
-    /// On a server that may lack everything after its position at the failover.
-    From {
-        /// That position, of an earlier epoch.
-        prior: Version,
-        /// The epoch from which on its entries count.
-        trusted_from: u64,
-    },
-}
-
-/// Result of a failover at a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// Every change known here that may be lost was invalidated again.
-    Repaired,
-    /// More may be lost than is remembered: nothing from before may count.
-    Forgotten,
-    /// This replica remembers no changes: older entries may not count, unless another replica has
-    /// decided already.
-    Cold,
-}
-
-/// Deadlines of a call that may move values.
-///
-/// A large value takes longer than a small one, and is not given up while its bytes still arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeout {
-    /// Deadline if no bytes of the call move.
-    pub deadline: Moment,
-    /// Deadline even if bytes move. Not before `deadline`.
-    pub latest: Moment,
-}
-
-impl From<Moment> for Timeout {
-    /// Ends at `deadline` in any case.
-    fn from(deadline: Moment) -> Timeout {
-        Timeout { deadline, latest: deadline }
-    }
-}
-
-impl Timeout {
-    /// Returns the same timeout for the next part of a call that began at `started_at`, from `now`
-    /// on.
-    pub fn renewed(self, started_at: Moment, now: Moment) -> Timeout {
-        Timeout { deadline: now.plus(self.deadline.since(started_at)).min(self.latest), ..self }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_is_read_as_it_was_written() {
-        for id in [1, 0xfeed << 100, u128::MAX] {
-            assert_eq!(LeaseId(id).to_string().parse(), Ok(LeaseId(id)));
-        }
-        for bad in ["", "0", &"0".repeat(32), &"0".repeat(33), &"F".repeat(32), &format!("+{}", "0".repeat(31))] {
-            assert_eq!(bad.parse::<LeaseId>(), Err(NotALease), "{bad}");
-        }
-    }
 }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::cache::{Tiered, TieredInner};
-use super::set::ticket;
-use super::set::{Barrier, SetAnswer, SetOutcome};
-use super::types::{Consistency, Get, GetAnswer, Miss};
+use super::lookup::GetContext;
+use super::types::{Barrier, Consistency, Get, GetAnswer, Miss, SetAnswer, SetOutcome};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::key::{Key, KeyRef};
@@ -91,7 +90,9 @@ impl Tiered {
         let gets: Vec<(Get<'_>, u16)> = many.gets().map(|get| (get, shared.coherence.partition_of(get.key))).collect();
         let mut answers: Vec<Option<GetAnswer>> = gets
             .iter()
-            .map(|(get, partition)| shared.answer_without_l2(get, switches, *partition, started_at))
+            .map(|(get, partition)| {
+                shared.answer_without_l2(GetContext { get, switches, partition: *partition, started_at })
+            })
             .collect();
         let unanswered: Vec<usize> = (0..gets.len()).filter(|index| answers[*index].is_none()).collect();
         let mut keys: Vec<Key> = Vec::new();
@@ -109,7 +110,10 @@ impl Tiered {
         for (index, (get, partition)) in gets.iter().enumerate() {
             let result = match answers[index].take() {
                 Some(answer) => Ok(answer),
-                None => shared.answer_from_fetch(get, switches, *partition, fetched[indexes[get.key.bytes]].clone()),
+                None => {
+                    let context = GetContext { get, switches, partition: *partition, started_at };
+                    shared.answer_from_fetch(context, fetched[indexes[get.key.bytes]].clone())
+                }
             };
             match &result {
                 Ok(answer) => {
@@ -198,10 +202,10 @@ impl Tiered {
             return Ok(Many { results, token: Token::EMPTY });
         }
         let timeout = shared.write_timeout(deadline);
-        let barrier = self.barrier(barrier);
-        let ticket = ticket(&barrier);
+        let barrier = shared.open_barrier(barrier);
+        let context = barrier.context(timeout);
         let shares = shared.by_partition(writes, |write| write.key.as_ref());
-        let steps = shares.iter().map(|share| shared.write_step(share.partition, &share.items, ticket, timeout));
+        let steps = shares.iter().map(|share| shared.backing.write(share.partition, &share.items, context));
         let done = join_all(steps).await;
         let mut token = Token::EMPTY;
         let mut stored = Vec::new();
@@ -222,10 +226,10 @@ impl Tiered {
         let count = removals.len();
         namespace.admit_many(count)?;
         let until = shared.clock.now().plus(shared.config.write_timeout).min(deadline);
-        let barrier = self.barrier(barrier);
-        let ticket = ticket(&barrier);
+        let barrier = shared.open_barrier(barrier);
+        let context = barrier.context(until);
         let shares = shared.by_partition(removals, |removal| removal.key.as_ref());
-        let steps = shares.iter().map(|share| shared.remove_step(share.partition, &share.items, mode, ticket, until));
+        let steps = shares.iter().map(|share| shared.backing.remove(share.partition, &share.items, mode, context));
         let done = join_all(steps).await;
         let mut token = Token::EMPTY;
         for (share, removed) in shares.iter().zip(&done) {
@@ -253,29 +257,19 @@ impl<'a> GetMany<'a> {
 
 impl TieredInner {
     /// Returns the answer that does not need L2, if there is one.
-    fn answer_without_l2(&self, get: &Get<'_>, switches: Switches, partition: u16, now: Moment) -> Option<GetAnswer> {
+    fn answer_without_l2(&self, context: GetContext<'_>) -> Option<GetAnswer> {
+        let GetContext { get, switches, partition, started_at } = context;
         // Only the primary can answer a strong Get.
         if !switches.enabled || (!switches.l2 && get.consistency == Consistency::Strong) {
             return Some(self.miss(partition, Miss::Disabled, Version::ZERO, false));
         }
         let absent = || (!switches.l2).then(|| self.miss(partition, Miss::Absent, Version::ZERO, false));
-        self.answer_from_l1(get, switches, partition, now).or_else(absent)
+        self.answer_from_l1(context, started_at).or_else(absent)
     }
 
     /// Reads many keys from the shared tier for one caller.
     async fn fetch_many(&self, keys: &[Key], timeout: Timeout) -> Vec<FetchResult> {
-        if keys.is_empty() {
-            return Vec::new();
-        }
-        let started_at = self.clock.now();
-        // Before the request is sent.
-        let asked: Vec<_> =
-            keys.iter().map(|key| self.begin_fetch(key, self.coherence.begin_fill(key.as_ref()))).collect();
-        let reads = self.l2.read_many(keys, timeout).await;
-        if !self.l2.shares_l1() {
-            self.latencies.l2_read.observe(self.clock.now().since(started_at));
-        }
-        keys.iter().zip(asked).zip(reads).map(|((key, asked), read)| self.admit_read(key, asked, read?)).collect()
+        if keys.is_empty() { Vec::new() } else { self.backing.read_many(keys, timeout).await }
     }
 
     /// Groups items by partition.

@@ -10,20 +10,23 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
+use crate::cache::clock::Moment;
 use crate::cache::coherence::safeguards::Safeguards;
-use crate::cache::entry::{Entry, NewEntry};
+use crate::cache::entry::{Content, Entry, NewEntry};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::lifetime::Lifetime;
 use crate::cache::namespace::{Namespace, NamespaceRules};
 use crate::cache::policy::{NamespacePolicy, PolicyPatch};
-use crate::cache::testing::{ALL, BOUND, Bench, EPOCH, not_asked};
-use crate::cache::tier::bus::{BusSink as _, Echo};
+use crate::cache::testing::{ALL, BOUND, Bench, EPOCH, no_failovers, not_asked};
+use crate::cache::tier::bus::{BusSink as _, Change, Echo, Effect};
+use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    Acquired, BoxFuture, Condition, L2Report, LeaseClaim, LeaseRelease, Mode, ReadResult, Removal, RemoveResult,
-    Timeout, Touch, Touched, Write, WriteResult,
+    Acquired, BoxFuture, CallContext, Condition, Current, EntryStore, L2Error, LeaseClaim, LeaseRelease, LeaseStore,
+    Mode, ReadResult, Removal, RemoveResult, Timeout, Touch, Touched, Write, WriteResult,
 };
 use crate::cache::tiered::*;
 use crate::cache::token::Token;
+use crate::cache::version::Version;
 
 const BUDGET: Duration = Duration::from_millis(200);
 
@@ -45,7 +48,7 @@ impl Scripted {
     }
 }
 
-impl L2 for Scripted {
+impl EntryStore for Scripted {
     fn read<'a>(&'a self, _: &'a Key, _: Timeout) -> BoxFuture<'a, Result<ReadResult, L2Error>> {
         let answered = self.ask(Call::Read);
         Box::pin(async move {
@@ -54,30 +57,32 @@ impl L2 for Scripted {
         })
     }
 
-    fn write<'a>(
-        &'a self,
-        _: u16,
-        _: &'a [Write],
-        _: u64,
-        _: Timeout,
-    ) -> BoxFuture<'a, Result<Vec<WriteResult>, L2Error>> {
+    fn write<'a>(&'a self, _: u16, _: &'a [Write], _: CallContext) -> BoxFuture<'a, Result<Vec<WriteResult>, L2Error>> {
         self.ask(Call::Write)
     }
 
     not_asked! {
-        remove(u16, &'a [Removal], Mode, u64, Moment) -> RemoveResult;
-        invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, u64, Moment) -> Version;
+        namespaces;
+        barrier;
+        remove(u16, &'a [Removal], Mode, CallContext) -> RemoveResult;
+        invalidate(u16, &'a Arc<Namespace>, &'a [Selector], Mode, CallContext) -> Version;
         touch(&'a Key, Touch, Moment) -> Touched;
+        current(&'a Key, Moment) -> Option<Current>;
+        inspect(&'a Key, Moment) -> Inspected;
     }
+}
 
+impl LeaseStore for Scripted {
     fn acquire<'a>(&'a self, _: &'a Key, claim: LeaseClaim, _: Moment) -> BoxFuture<'a, Result<Acquired, L2Error>> {
         self.ask(|answer| Call::Acquire(claim, answer))
     }
 
-    fn release<'a>(&'a self, _: &'a Key, back: LeaseRelease, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
-        self.ask(|answer| Call::Release(back, answer))
+    fn release<'a>(&'a self, _: &'a Key, release: LeaseRelease, _: Moment) -> BoxFuture<'a, Result<bool, L2Error>> {
+        self.ask(|answer| Call::Release(release, answer))
     }
 }
+
+no_failovers!(Scripted);
 
 pub(crate) struct World {
     pub cache: Tiered,

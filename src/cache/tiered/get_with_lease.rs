@@ -5,43 +5,42 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span};
 
-use super::cache::{L1Lookup, Tiered, TieredInner, outlived};
+use super::cache::{Tiered, TieredInner};
+use super::lookup::{GetContext, L1Lookup, hit_in_l1, outlived};
+use super::round_wait::{Room, RoundWait};
 use super::types::{Consistency, Get, GetAnswer, GetOutcome, Miss, Tier};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::Freshness;
 use crate::cache::entry::Entry;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
+use crate::cache::lease::LeaseOptions;
 use crate::cache::lease::waiters::{End, LeaseRequest, RoundOutcome, WaitResult, Waiter};
-use crate::cache::lease::{LeaseOptions, LeaseStatus};
 use crate::cache::namespace::Namespace;
-use crate::cache::policy::Switches;
 use crate::cache::single_flight::{FetchResult, Fetched};
 use crate::cache::spans;
+use crate::cache::version::Version;
 
 /// How many times in a row L2 may report an entry that a read does not find, before the read wins.
 const MAX_CONTRADICTIONS: u32 = 3;
 
-/// Part of one Get in a lease round.
-#[derive(Clone, Copy)]
-struct RoundPart {
-    /// True if this Get began the round: so far it waits for the shared tier only.
-    started_round: bool,
-    /// True if it waits for another caller.
-    wait: bool,
-    /// True if it has an answer to fall back to while leases are paused.
-    has_fallback: bool,
-    /// End of its wait.
+/// A Get that requests a lease.
+struct LeasedGet<'a> {
+    cache: &'a Tiered,
+    context: GetContext<'a>,
+    key: Key,
+    options: LeaseOptions,
+    /// End of its waits.
     deadline: Moment,
-}
-
-/// Result of waiting for room for an answer.
-enum Room {
-    AtOnce,
-    /// There is room after a wait. Time has passed, so the answer has to be looked up again.
-    Later,
-    /// There was no room in time.
-    Never,
+    /// Start of the requests to L2, which share one timeout. The wait for another caller to fill
+    /// the entry moves it.
+    requests_since: Moment,
+    /// Contents of L2 as reported at the end of the last round.
+    reported: Option<FetchResult>,
+    /// How many times in a row L2 reported an entry that was not found.
+    contradictions: u32,
+    /// True if it waited for another caller.
+    waited: bool,
 }
 
 // === impl Tiered ===
@@ -50,115 +49,29 @@ impl Tiered {
     /// Reads one entry for a caller that would fill it.
     pub(super) async fn get_with_lease(
         &self,
-        get: &Get<'_>,
+        context: GetContext<'_>,
         options: LeaseOptions,
-        switches: Switches,
-        partition: u16,
-        started_at: Moment,
     ) -> Result<GetAnswer, CacheError> {
-        let shared = &*self.0;
-        let deadline = shared.answer_deadline(Duration::MAX, get.deadline, started_at);
-        let key = get.key.to_key();
-        let (mut heard, mut contradictions, mut waited) = (None, 0, false);
-        // All requests to L2 share one timeout from here on. The wait for another caller to fill
-        // the entry does not count.
-        let mut asking_since = started_at;
+        let GetContext { get, started_at, .. } = context;
+        let mut attempts = LeasedGet {
+            cache: self,
+            context,
+            key: get.key.to_key(),
+            options,
+            deadline: self.0.answer_deadline(Duration::MAX, get.deadline, started_at),
+            requests_since: started_at,
+            reported: None,
+            contradictions: 0,
+            waited: false,
+        };
         let answer = loop {
-            let now = shared.clock.now();
-            if let Some(answer) = shared.answer_from_l1(get, switches, partition, now) {
-                let room_begun = shared.clock.now();
-                match self.room(get, &answer, deadline).await {
-                    Room::AtOnce => break self.with_lease_to_refresh(get, &key, options, asking_since, answer).await,
-                    Room::Later => {
-                        asking_since = asking_since.plus(shared.clock.now().since(room_begun));
-                        heard = None;
-                        continue;
-                    }
-                    Room::Never => break shared.leased_miss(answer),
-                }
-            }
-            let (fetched, seat) = self.fetched_or_known(get, &key, partition, asking_since, heard.take()).await;
-            let found = fetched.as_ref().ok().cloned();
-            let answer = shared.answer_from_fetch(get, switches, partition, fetched)?;
-            match answer.outcome {
-                GetOutcome::Hit { .. } => {
-                    let room_begun = shared.clock.now();
-                    match self.room(get, &answer, deadline).await {
-                        Room::AtOnce => {
-                            break self.with_lease_to_refresh(get, &key, options, asking_since, answer).await;
-                        }
-                        Room::Later => {
-                            asking_since = asking_since.plus(shared.clock.now().since(room_begun));
-                            continue;
-                        }
-                        Room::Never => break shared.leased_miss(answer),
-                    }
-                }
-                GetOutcome::Miss(Miss::Absent | Miss::Unavailable) => {}
-                GetOutcome::Miss(_) => break answer,
-            }
-            let (seat, first) = seat.map_or_else(
-                || {
-                    let deadline_of_l2 = asking_since.plus(shared.config.read_timeout);
-                    let occasion = LeaseRequest {
-                        duration: options.duration,
-                        seen: None,
-                        found: found.clone(),
-                        deadline: deadline_of_l2,
-                    };
-                    self.join_round(&key, partition, occasion)
-                },
-                |seat| (seat, false),
-            );
-            let kept = |found: Option<&Fetched>| {
-                let stale = options.stale_if_error.then(|| shared.stale_fallback(get, partition, found)).flatten();
-                stale.map(|stale| GetAnswer { degraded: answer.degraded, ..stale })
-            };
-            let span = if first { Span::none() } else { spans::wait(&seat.round().span) };
-            let turn_begun = shared.clock.now();
-            let deadline =
-                if options.wait { deadline } else { deadline.min(asking_since.plus(shared.config.read_timeout)) };
-            let part = RoundPart {
-                started_round: first,
-                wait: options.wait,
-                has_fallback: kept(found.as_ref()).is_some(),
-                deadline,
-            };
-            let (turn, refused) = self.wait_in_round(get, part, &seat).instrument(span).await;
-            if options.wait {
-                asking_since = asking_since.plus(shared.clock.now().since(turn_begun));
-            }
-            waited |= options.wait && refused.is_none() && !(first && matches!(turn, Some(WaitResult::Lease(_))));
-            match turn {
-                Some(WaitResult::Lease(lease)) => {
-                    let degraded = answer.degraded || lease.alone;
-                    break GetAnswer { lease: Some(lease), degraded, at: shared.clock.now(), ..answer };
-                }
-                Some(WaitResult::Ended(RoundOutcome { end, found: last })) => {
-                    contradictions = if end == End::Present { contradictions + 1 } else { 0 };
-                    if contradictions == MAX_CONTRADICTIONS {
-                        break answer;
-                    }
-                    let last_found = last.as_ref().and_then(|last| last.as_ref().ok());
-                    let last_found = last_found.or(found.as_ref());
-                    if end == End::Failed
-                        && let Some(stale) = self.with_room(get, deadline, || kept(last_found)).await
-                    {
-                        break stale;
-                    }
-                    heard = last;
-                }
-                Some(WaitResult::Status(_)) | None => {
-                    match (self.with_room(get, deadline, || kept(found.as_ref())).await, refused) {
-                        (Some(stale), _) => break stale,
-                        (None, Some(refused)) => return Err(refused),
-                        (None, None) => break shared.leased_miss(answer),
-                    }
-                }
+            if let Some(answer) = attempts.attempt().await? {
+                break answer;
             }
         };
+        let waited = attempts.waited;
         if waited {
-            let counters = &shared.leases.counters;
+            let counters = &self.0.leases.counters;
             match answer.outcome {
                 GetOutcome::Hit { .. } => counters.served.inc(),
                 GetOutcome::Miss(_) => counters.left.inc(),
@@ -167,45 +80,151 @@ impl Tiered {
         Ok(GetAnswer { waited, ..answer })
     }
 
-    /// Returns what L2 holds: as reported at the end of a round, as the current round was begun
-    /// with, or as read now.
-    async fn fetched_or_known(
-        &self,
-        get: &Get<'_>,
-        key: &Key,
-        partition: u16,
-        asking_since: Moment,
-        heard: Option<FetchResult>,
-    ) -> (FetchResult, Option<Waiter>) {
+    /// Joins the round of `key`. Returns true if this call began it.
+    fn join_round(&self, key: &Key, partition: u16, request: LeaseRequest) -> (Waiter, bool) {
+        let (waiter, is_new) = self.0.coherence.rounds(partition).join_or_start(key, request);
+        if is_new {
+            let round = self.clone().run_round(key.clone(), partition, waiter.round().clone());
+            let round = round.instrument(waiter.round().span.clone());
+            self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(round));
+        }
+        (waiter, is_new)
+    }
+}
+
+// === impl LeasedGet ===
+
+impl LeasedGet<'_> {
+    /// Looks for an answer in L1, in L2 and in a round, once. `None` if it has to look again.
+    async fn attempt(&mut self) -> Result<Option<GetAnswer>, CacheError> {
+        let shared = &*self.cache.0;
+        if let Some(answer) = shared.answer_from_l1(self.context, shared.clock.now()) {
+            return Ok(self.hit(answer).await);
+        }
+        let (fetched, waiter) = self.fetched_or_known().await;
+        let found = fetched.as_ref().ok().cloned();
+        let answer = shared.answer_from_fetch(self.context, fetched)?;
+        match answer.outcome {
+            GetOutcome::Hit { .. } => Ok(self.hit(answer).await),
+            GetOutcome::Miss(Miss::Absent | Miss::Unavailable) => self.miss(answer, found, waiter).await,
+            GetOutcome::Miss(_) => Ok(Some(answer)),
+        }
+    }
+
+    /// Returns a hit, if there is room for its answer at once. After a wait it has to be looked up
+    /// again.
+    async fn hit(&mut self, answer: GetAnswer) -> Option<GetAnswer> {
+        let clock = &self.cache.0.clock;
+        let started_at = clock.now();
+        match self.cache.0.room(self.context.get, &answer, self.deadline).await {
+            Room::Now => Some(self.with_lease_to_refresh(answer).await),
+            Room::Later => {
+                self.requests_since = self.requests_since.plus(clock.now().since(started_at));
+                self.reported = None;
+                None
+            }
+            Room::Never => Some(self.cache.0.leased_miss(answer)),
+        }
+    }
+
+    /// Waits in the round of the key for the lease, or for another caller to fill the entry.
+    async fn miss(
+        &mut self,
+        answer: GetAnswer,
+        found: Option<Fetched>,
+        joined: Option<Waiter>,
+    ) -> Result<Option<GetAnswer>, CacheError> {
+        let shared = &*self.cache.0;
+        let wait = self.options.wait;
+        let (waiter, started_round) = match joined {
+            Some(waiter) => (waiter, false),
+            None => self.join_round(None, found.clone()),
+        };
+        let span = if started_round { Span::none() } else { spans::wait(&waiter.round().span) };
+        let wait_started_at = shared.clock.now();
+        let deadline = if wait { self.deadline } else { self.deadline.min(self.requests_deadline()) };
+        let has_fallback = self.fallback(&answer, found.as_ref()).is_some();
+        let round_wait = RoundWait { started_round, wait, has_fallback, deadline };
+        let (result, refused) = shared.wait_in_round(self.context.get, round_wait, &waiter).instrument(span).await;
+        if wait {
+            self.requests_since = self.requests_since.plus(shared.clock.now().since(wait_started_at));
+        }
+        let has_lease = matches!(result, Some(WaitResult::Lease(_)));
+        self.waited |= wait && refused.is_none() && !(started_round && has_lease);
+        match result {
+            Some(WaitResult::Lease(lease)) => {
+                let degraded = answer.degraded || lease.alone;
+                Ok(Some(GetAnswer { lease: Some(lease), degraded, at: shared.clock.now(), ..answer }))
+            }
+            Some(WaitResult::Ended(outcome)) => Ok(self.round_ended(outcome, answer, found, deadline).await),
+            Some(WaitResult::Status(_)) | None => {
+                let fallback = || self.fallback(&answer, found.as_ref());
+                match (shared.with_room(self.context.get, deadline, fallback).await, refused) {
+                    (Some(stale), _) => Ok(Some(stale)),
+                    (None, Some(refused)) => Err(refused),
+                    (None, None) => Ok(Some(shared.leased_miss(answer))),
+                }
+            }
+        }
+    }
+
+    /// Returns the answer after the end of a round. `None` if it has to look again.
+    async fn round_ended(
+        &mut self,
+        RoundOutcome { end, found: reported }: RoundOutcome,
+        answer: GetAnswer,
+        found: Option<Fetched>,
+        deadline: Moment,
+    ) -> Option<GetAnswer> {
+        self.contradictions = if end == End::Present { self.contradictions + 1 } else { 0 };
+        if self.contradictions == MAX_CONTRADICTIONS {
+            return Some(answer);
+        }
+        let last_found = reported.as_ref().and_then(|reported| reported.as_ref().ok()).or(found.as_ref());
+        if end == End::Failed {
+            let fallback = || self.fallback(&answer, last_found);
+            if let Some(stale) = self.cache.0.with_room(self.context.get, deadline, fallback).await {
+                return Some(stale);
+            }
+        }
+        self.reported = reported;
+        None
+    }
+
+    /// Returns a stale value, if this Get accepts one, as degraded as `answer`.
+    fn fallback(&self, answer: &GetAnswer, found: Option<&Fetched>) -> Option<GetAnswer> {
+        let GetContext { get, partition, .. } = self.context;
+        let stale = self.options.stale_if_error.then(|| self.cache.0.stale_fallback(get, partition, found)).flatten();
+        stale.map(|stale| GetAnswer { degraded: answer.degraded, ..stale })
+    }
+
+    /// Returns the contents of L2: as reported at the end of a round, as known when the current
+    /// round began, or as read now. Also returns the part in that round.
+    async fn fetched_or_known(&mut self) -> (FetchResult, Option<Waiter>) {
+        let GetContext { get, partition, .. } = self.context;
         let token = get.token.position(partition);
-        if let Some(heard) = heard
-            && heard.as_ref().map_or(true, |fetched| !fetched.may_precede(token, get.key.namespace))
+        if let Some(reported) = self.reported.take()
+            && reported.as_ref().map_or(true, |fetched| !fetched.may_precede(token, get.key.namespace))
         {
-            return (heard, None);
+            return (reported, None);
         }
         // The absence is still current, or the round would have ended.
-        let suits = |occasion: &LeaseRequest| {
+        let suits = |request: &LeaseRequest| {
             let known = |found: &Fetched| !found.may_precede(token, get.key.namespace);
-            occasion.seen.is_none() && occasion.found.as_ref().is_some_and(known)
+            request.seen.is_none() && request.found.as_ref().is_some_and(known)
         };
-        if let Some(seat) = self.0.coherence.rounds(partition).join(key, suits)
-            && let Some(found) = seat.round().request.found.clone()
+        if let Some(waiter) = self.cache.0.coherence.rounds(partition).join(&self.key, suits)
+            && let Some(found) = waiter.round().request.found.clone()
         {
-            return (Ok(found), Some(seat));
+            return (Ok(found), Some(waiter));
         }
-        (self.fetch(get, partition, asking_since).await, None)
+        (self.cache.fetch(get, partition, self.requests_since).await, None)
     }
 
     /// Returns `answer`, with the refresh lease if the entry is due and no other caller has it.
-    async fn with_lease_to_refresh(
-        &self,
-        get: &Get<'_>,
-        key: &Key,
-        options: LeaseOptions,
-        asking_since: Moment,
-        answer: GetAnswer,
-    ) -> GetAnswer {
-        let shared = &*self.0;
+    async fn with_lease_to_refresh(&self, answer: GetAnswer) -> GetAnswer {
+        let shared = &*self.cache.0;
+        let get = self.context.get;
         let GetOutcome::Hit { held, stale, .. } = &answer.outcome else { return answer };
         let now = shared.clock.now();
         if stale.is_none() && !is_due(&held.entry, get.key.namespace, now) {
@@ -213,95 +232,24 @@ impl Tiered {
         }
         let seen = stale.is_none().then_some(held.entry.version);
         let found = (!answer.degraded).then(|| Fetched { position: answer.position, held: Some(held.clone()) });
-        let deadline_of_l2 = asking_since.plus(shared.config.read_timeout);
-        let occasion = LeaseRequest { duration: options.duration, seen, found, deadline: deadline_of_l2 };
-        let (seat, true) = self.join_round(key, answer.partition, occasion) else { return answer };
-        let deadline = shared.answer_deadline(shared.config.read_timeout, get.deadline, asking_since);
-        match timeout(deadline.since(now), seat.wait(|_| true)).await {
+        let (waiter, true) = self.join_round(seen, found) else { return answer };
+        let deadline = shared.answer_deadline(shared.config.read_timeout, get.deadline, self.requests_since);
+        match timeout(deadline.since(now), waiter.wait(|_| true)).await {
             Ok(WaitResult::Lease(lease)) => GetAnswer { lease: Some(lease), at: shared.clock.now(), ..answer },
             _ => answer,
         }
     }
 
-    /// Joins the round of `key`. Returns true if this call began it.
-    fn join_round(&self, key: &Key, partition: u16, occasion: LeaseRequest) -> (Waiter, bool) {
-        let (seat, is_new) = self.0.coherence.rounds(partition).join_or_start(key, occasion);
-        if is_new {
-            let round = self.clone().run_round(key.clone(), partition, seat.round().clone());
-            let round = round.instrument(seat.round().span.clone());
-            self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(round));
-        }
-        (seat, is_new)
+    /// Joins the round of the key, or begins one. Returns true if it began one.
+    fn join_round(&self, seen: Option<Version>, found: Option<Fetched>) -> (Waiter, bool) {
+        let deadline = self.requests_deadline();
+        let request = LeaseRequest { duration: self.options.duration, seen, found, deadline };
+        self.cache.join_round(&self.key, self.context.partition, request)
     }
 
-    /// Waits in a round for one Get.
-    ///
-    /// A Get that only requests the lease keeps its slot; one that waits for another caller gives
-    /// it back. Also returns the error if the Get may not wait.
-    async fn wait_in_round(
-        &self,
-        get: &Get<'_>,
-        part: RoundPart,
-        seat: &Waiter,
-    ) -> (Option<WaitResult>, Option<CacheError>) {
-        let waiting = part.wait.then(|| self.0.leases.counters.waiting.inc_guard());
-        if part.started_round || !part.wait {
-            let turn = self.wait_for_offer(false, part.has_fallback, part.deadline, seat).await;
-            if !(part.wait && matches!(turn, Some(WaitResult::Status(_)))) {
-                return (turn, None);
-            }
-        }
-        let refused = get.slot.and_then(|place| place.wait().err());
-        let _waiting = waiting.filter(|_| refused.is_none());
-        (self.wait_for_offer(refused.is_none(), part.has_fallback, part.deadline, seat).await, refused)
-    }
-
-    /// Waits until there is room for an answer. The answer may be sent as it is only if there was
-    /// room at once.
-    async fn room(&self, get: &Get<'_>, answer: &GetAnswer, deadline: Moment) -> Room {
-        let (Some(place), GetOutcome::Hit { held, .. }) = (get.slot, &answer.outcome) else { return Room::AtOnce };
-        let patience = deadline.since(self.0.clock.now());
-        match timeout(patience, place.wait_for_answer_room(held.entry.content.len())).await {
-            Ok(true) => Room::AtOnce,
-            Ok(false) => Room::Later,
-            Err(_) => Room::Never,
-        }
-    }
-
-    /// Returns the answer of `look` once there is room for it. `None` if there is no answer, or no
-    /// room in time.
-    async fn with_room(
-        &self,
-        get: &Get<'_>,
-        deadline: Moment,
-        look: impl Fn() -> Option<GetAnswer>,
-    ) -> Option<GetAnswer> {
-        loop {
-            let answer = look()?;
-            match self.room(get, &answer, deadline).await {
-                Room::AtOnce => return Some(answer),
-                Room::Later => {}
-                Room::Never => return None,
-            }
-        }
-    }
-
-    /// Waits for the result of a round for one Get, until its deadline. `None` if it timed out.
-    async fn wait_for_offer(&self, wait: bool, kept: bool, deadline: Moment, seat: &Waiter) -> Option<WaitResult> {
-        let shared = &*self.0;
-        let patience = deadline.since(shared.clock.now());
-        let leaving = async {
-            shared.draining.cancelled().await;
-            seat.wait(|_| true).await
-        };
-        let turn = async {
-            tokio::select! {
-                biased;
-                turn = seat.wait(|said| !wait || (kept && said == LeaseStatus::Paused)) => turn,
-                turn = leaving => turn,
-            }
-        };
-        timeout(patience, turn).await.ok()
+    /// Returns the deadline of requests to L2.
+    fn requests_deadline(&self) -> Moment {
+        self.requests_since.plus(self.cache.0.config.read_timeout)
     }
 }
 
@@ -317,16 +265,17 @@ impl TieredInner {
     pub(super) fn stale_fallback(&self, get: &Get<'_>, partition: u16, found: Option<&Fetched>) -> Option<GetAnswer> {
         let (now, consistency) = (self.clock.now(), Consistency::Bounded(None));
         let switches = self.switches(get.key.namespace);
-        match self.lookup_l1(&Get { consistency, ..*get }, switches, partition, now) {
-            L1Lookup::Fresh(held) => return Some(self.hit_in_l1(partition, held, None, now)),
-            L1Lookup::Stale(held, stale) => return Some(self.hit_in_l1(partition, held, Some(stale), now)),
+        let context = GetContext { get: &Get { consistency, ..*get }, switches, partition, started_at: now };
+        match self.lookup_l1(context, now) {
+            L1Lookup::Fresh(held) => return Some(hit_in_l1(partition, held, None, now)),
+            L1Lookup::Stale(held, stale) => return Some(hit_in_l1(partition, held, Some(stale), now)),
             L1Lookup::Nothing => {}
         }
         let Fetched { position, held: Some(held) } = found? else { return None };
-        let judgement = self.coherence.freshness(get.key, held, Moment::NEVER, Duration::ZERO, now);
+        let freshness = self.coherence.freshness(get.key, held, Moment::NEVER, Duration::ZERO, now);
         let stale = outlived(&held.entry, held.marked_at(), now)
             .filter(|stale| stale.staleness <= get.key.namespace.policy().stale_window)?;
-        if judgement == Freshness::Invalidated
+        if freshness == Freshness::Invalidated
             || now >= held.entry.kept_until
             || *position < get.token.position(partition)
         {

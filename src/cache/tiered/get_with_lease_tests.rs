@@ -18,7 +18,7 @@ use crate::cache::tier::{
 };
 use crate::cache::tiered::cache::tests::{Call, World, away, gist};
 use crate::cache::tiered::lease::{Release, Released};
-use crate::cache::tiered::set::{Barrier, Set, SetAnswer, SetOutcome};
+use crate::cache::tiered::{Barrier, Set, SetAnswer, SetOutcome};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
@@ -55,7 +55,7 @@ impl World {
 
     async fn release_call(&mut self) -> (LeaseRelease, oneshot::Sender<Result<bool, L2Error>>) {
         match self.calls.recv().await {
-            Some(Call::Release(back, answer)) => (back, answer),
+            Some(Call::Release(release, answer)) => (release, answer),
             other => panic!("to be given a lease back was expected, not {}", name(other)),
         }
     }
@@ -103,8 +103,8 @@ impl World {
 
     fn release(&self, lease: LeaseId, failed: bool) -> JoinHandle<Result<Released, CacheError>> {
         let (cache, key) = (self.cache.clone(), self.bench.key("k"));
-        let back = LeaseRelease { lease, failed, pause: Duration::ZERO };
-        tokio::spawn(async move { cache.release(Release { key, back, deadline: Moment::FOREVER }).await })
+        let release = LeaseRelease { lease, failed, pause: Duration::ZERO };
+        tokio::spawn(async move { cache.release(Release { key, release, deadline: Moment::FOREVER }).await })
     }
 
     fn rounds(&self) -> usize {
@@ -218,8 +218,8 @@ async fn a_lease_that_nobody_takes_is_given_back() {
     only.abort();
     world.waiting(0).await;
     granted.send(Ok(Acquired::Granted)).ok();
-    let (back, released) = world.release_call().await;
-    assert_eq!(back, LeaseRelease { lease: claim.lease, failed: false, pause: Duration::ZERO });
+    let (request, released) = world.release_call().await;
+    assert_eq!(request, LeaseRelease { lease: claim.lease, failed: false, pause: Duration::ZERO });
     released.send(Ok(true)).ok();
     while world.rounds() > 0 {
         yield_now().await;
@@ -384,8 +384,8 @@ async fn after_a_failure_a_stale_value_goes_to_those_who_take_one_and_the_lease_
     let strict = world.wants(WISH);
     world.waiting(2).await;
     let release = world.release(claim.lease, true);
-    let (back, released) = world.release_call().await;
-    assert_eq!(back, LeaseRelease { lease: claim.lease, failed: true, pause: Duration::ZERO });
+    let (request, released) = world.release_call().await;
+    assert_eq!(request, LeaseRelease { lease: claim.lease, failed: true, pause: Duration::ZERO });
     world.bench.coherence.released(b"default", b"k", true);
     released.send(Ok(true)).ok();
     world.read_call().await.send(kept(&world)).ok();
@@ -468,8 +468,8 @@ async fn a_lease_granted_alone_that_is_void_or_given_back_lets_the_next_go_on() 
     let void =
         WriteResult::Refused { why: ConditionFailure::LeaseVoid, current: None, position: Version::new(EPOCH, 5) };
     world.write_call().await.send(Ok(vec![void])).ok();
-    let (back, released) = world.release_call().await;
-    assert_eq!(back.lease, lease, "void for these tags, it may hold for others");
+    let (request, released) = world.release_call().await;
+    assert_eq!(request.lease, lease, "void for these tags, it may hold for others");
     released.send(Ok(false)).ok();
     assert_eq!(set.await.expect("no panic").expect("answered").outcome, SetOutcome::LeaseVoid);
     let lease = alone(&mut world).await;
@@ -482,8 +482,8 @@ async fn a_lease_granted_alone_that_is_void_or_given_back_lets_the_next_go_on() 
     while seen.len() < 2 {
         match world.calls.recv().await {
             // L2 may have granted it, if only its reply was lost.
-            Some(Call::Release(back, answer)) => {
-                assert_eq!(back.lease, lease);
+            Some(Call::Release(request, answer)) => {
+                assert_eq!(request.lease, lease);
                 answer.send(Ok(false)).ok();
                 seen.push("release");
             }
@@ -507,8 +507,8 @@ async fn a_set_that_finds_no_room_gives_its_lease_back() {
     answered(get).await;
     let set = world.fill(claim.lease);
     world.write_call().await.send(Err(L2Error::Full)).ok();
-    let (back, released) = world.release_call().await;
-    assert_eq!(back.lease, claim.lease);
+    let (request, released) = world.release_call().await;
+    assert_eq!(request.lease, claim.lease);
     released.send(Ok(true)).ok();
     assert!(matches!(set.await.expect("no panic"), Err(CacheError::Full)));
 }
@@ -533,8 +533,8 @@ async fn what_is_heard_while_the_lease_is_asked_for_is_not_missed() {
     let (claim, granted) = world.acquire_call().await;
     world.hears(6);
     granted.send(Ok(Acquired::Granted)).ok();
-    let (back, released) = world.release_call().await;
-    assert_eq!(back.lease, claim.lease, "the write has made it void");
+    let (request, released) = world.release_call().await;
+    assert_eq!(request.lease, claim.lease, "the write has made it void");
     released.send(Ok(false)).ok();
     world.read_call().await.send(world.found(6, 6)).ok();
     assert_eq!(gist(&answered(get).await).map(|(sequence, ..)| sequence), Ok(6));

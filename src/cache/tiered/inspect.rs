@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::{L1Lookup, Tiered, TieredInner, outlived};
+use super::cache::{Tiered, TieredInner};
+use super::lookup::{GetContext, L1Lookup, outlived};
 use super::types::{Consistency, Get, Stale, StaleReason};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::Freshness;
@@ -71,7 +72,7 @@ impl Tiered {
         let deadline = shared.clock.now().plus(shared.config.read_timeout).min(deadline);
         let switches = shared.switches(key.namespace());
         let off = shared.off(key.namespace());
-        let mut l2 = shared.l2.inspect(key, deadline).await;
+        let mut l2 = shared.backing.inspect(key, deadline).await;
         let at = shared.clock.now();
         if let Ok(Inspected { stored: Some(stored), position, .. }) = &mut l2 {
             let off = off.or((!switches.l2).then_some(Off::L2)).map(NotServed::Off);
@@ -123,7 +124,8 @@ impl TieredInner {
         let consistency = if strong { Consistency::Strong } else { Consistency::Bounded(None) };
         let (token, deadline) = (&Token::default(), Moment::FOREVER);
         let get = Get { key: key.as_ref(), consistency, token, deadline, lease: None, slot: None };
-        match (self.lookup_l1(&get, switches, partition, now), l2) {
+        let context = GetContext { get: &get, switches, partition, started_at: now };
+        match (self.lookup_l1(context, now), l2) {
             (L1Lookup::Fresh(_), _) => Verdict::Memory,
             _ if !switches.l2 => Verdict::Miss,
             (_, Err(L2Error::Halted(why))) => Verdict::Halted(why.clone()),

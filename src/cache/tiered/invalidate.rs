@@ -1,114 +1,129 @@
-//! Invalidation in several parts: in several namespaces, or by an event.
+//! Invalidate: L2 applies the change, then L1 of this replica, then it is acknowledged.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
-use super::cache::Tiered;
-use super::set::{Invalidate, Invalidated};
-use crate::cache::clock::Moment;
+use super::cache::{Tiered, TieredInner};
+use super::types::{Invalidate, Invalidated, Target};
 use crate::cache::error::CacheError;
+use crate::cache::invalidation::selector::Selector;
 use crate::cache::namespace::Namespace;
-use crate::cache::tier::L2Error;
-
-/// Most concurrent steps of one invalidation in L2, unless a single part has more.
-const MAX_CONCURRENT_STEPS: usize = 512;
+use crate::cache::tier::{CallContext, L2Error, Mode, Removal};
+use crate::cache::token::Token;
 
 // === impl Tiered ===
 
 impl Tiered {
-    /// Lists the namespaces of which L2 may hold anything, whichever replica stored it.
-    pub async fn namespaces_in_l2(&self, deadline: Moment) -> Result<BTreeSet<String>, CacheError> {
-        let shared = &*self.0;
-        let until = shared.clock.now().plus(shared.config.write_timeout).min(deadline);
-        shared.l2.namespaces(until).await.map_err(|error| match error {
-            // This call has no effect that could be unknown.
-            L2Error::Unavailable { reason, .. } => shared.error(L2Error::unavailable(reason), deadline),
-            error => shared.error(error, deadline),
-        })
+    /// Removes entries. A caller that disconnects does not interrupt it.
+    pub async fn invalidate(&self, invalidate: Invalidate) -> Result<Invalidated, CacheError> {
+        self.invalidate_with_permit(invalidate, None).await
     }
 
-    /// Invalidates all parts. Those that succeed take effect even if another fails, or the caller
-    /// disconnects.
-    pub async fn invalidate_all(
+    /// Invalidates like `invalidate`, with one of the `permits` for its steps.
+    pub(super) async fn invalidate_with_permit(
         &self,
-        parts: Vec<Invalidate>,
-    ) -> Result<Vec<(Arc<Namespace>, Invalidated)>, CacheError> {
-        let turns = MAX_CONCURRENT_STEPS / usize::from(self.0.coherence.partitions()).max(1);
-        let turns = Arc::new(Semaphore::new(turns.max(1)));
-        let work = parts.into_iter().map(|part| async {
-            let namespace = part.namespace.clone();
-            (namespace, self.invalidate_in_turn(part, Some(turns.clone())).await)
-        });
-        all_or_error(join_all(work).await)
+        invalidate: Invalidate,
+        permits: Option<Arc<Semaphore>>,
+    ) -> Result<Invalidated, CacheError> {
+        let namespace = invalidate.namespace.clone();
+        let started_at = self.0.clock.now();
+        let cache = self.clone();
+        let answer = self.owned(async move { cache.remove(invalidate, permits).await }).await;
+        match &answer {
+            Ok(_) => namespace.counters.invalidations.inc(),
+            Err(_) => namespace.counters.invalidate_errors.inc(),
+        }
+        self.0.latencies.invalidate.observe(self.0.clock.now().since(started_at));
+        answer
+    }
+
+    async fn remove(&self, invalidate: Invalidate, permits: Option<Arc<Semaphore>>) -> Result<Invalidated, CacheError> {
+        let shared = &*self.0;
+        invalidate.namespace.admit()?;
+        let permit = match permits {
+            Some(permits) => permits.acquire_owned().await.ok(),
+            None => None,
+        };
+        let deadline = shared.clock.now().plus(shared.config.write_timeout).min(invalidate.deadline);
+        let barrier = shared.open_barrier(invalidate.barrier);
+        let (mode, context) = (invalidate.mode, barrier.context(deadline));
+        let removed = match invalidate.target {
+            Target::Keys(removals) => shared.remove_keys(removals, mode, context).await,
+            Target::Selected(selectors) => {
+                shared.remove_selected(&invalidate.namespace, &selectors, mode, context).await
+            }
+        };
+        drop(permit);
+        let removed = removed.map_err(|error| shared.error(error, invalidate.deadline))?;
+        let partitions: Vec<u16> = removed.token.partitions().collect();
+        shared.await_barrier(barrier, &partitions, invalidate.deadline).await?;
+        Ok(removed)
     }
 }
 
-/// Returns every answer, or one error for all parts.
-fn all_or_error(
-    answers: Vec<(Arc<Namespace>, Result<Invalidated, CacheError>)>,
-) -> Result<Vec<(Arc<Namespace>, Invalidated)>, CacheError> {
-    let of = answers.iter().map(|(namespace, _)| namespace.name()).collect::<BTreeSet<_>>().len();
-    let (mut done, mut failed, mut causes) = (Vec::with_capacity(answers.len()), BTreeSet::new(), Vec::new());
-    for (namespace, answer) in answers {
-        match answer {
-            Ok(answer) => done.push((namespace, answer)),
-            Err(cause) => {
-                failed.insert(namespace.name().to_owned());
-                causes.push(cause);
-            }
+// === impl TieredInner ===
+
+impl TieredInner {
+    /// Removes keys: one step for each partition, all concurrently. Steps that succeed take effect
+    /// even if another fails.
+    async fn remove_keys(
+        &self,
+        removals: Vec<Removal>,
+        mode: Mode,
+        context: CallContext,
+    ) -> Result<Invalidated, L2Error> {
+        let mut by_partition: BTreeMap<u16, Vec<Removal>> = BTreeMap::new();
+        for removal in removals {
+            by_partition.entry(self.coherence.partition_of(removal.key.as_ref())).or_default().push(removal);
+        }
+        let steps = by_partition.iter().map(|(partition, removals)| async {
+            Ok((*partition, self.backing.remove(*partition, removals, mode, context).await?))
+        });
+        let mut answer = Invalidated { removed: Some(0), token: Token::default() };
+        for (partition, done) in all_or_longest_unknown(join_all(steps).await)? {
+            let removed = done.removed.iter().filter(|removed| **removed).count() as u64;
+            answer.removed = answer.removed.map(|before| before + removed);
+            answer.token.add(partition, done.version);
+        }
+        Ok(answer)
+    }
+
+    async fn remove_selected(
+        &self,
+        namespace: &Arc<Namespace>,
+        selectors: &[Selector],
+        mode: Mode,
+        context: CallContext,
+    ) -> Result<Invalidated, L2Error> {
+        let steps = self.backing.invalidate(namespace, selectors, mode, context).await;
+        let mut token = Token::default();
+        for (partition, version) in all_or_longest_unknown(steps)? {
+            token.add(partition, version);
+        }
+        Ok(Invalidated { removed: None, token })
+    }
+}
+
+/// Returns every result, or the error whose outcome is unknown for longest.
+fn all_or_longest_unknown<T>(results: Vec<Result<T, L2Error>>) -> Result<Vec<T>, L2Error> {
+    let unknown_for = |error: &L2Error| match error {
+        L2Error::Unavailable { outcome_unknown_for, .. } => *outcome_unknown_for,
+        L2Error::Full | L2Error::OverQuota(_) | L2Error::Busy { .. } | L2Error::TooMany { .. } | L2Error::Halted(_) => {
+            None
+        }
+    };
+    let (mut done, mut failed) = (Vec::with_capacity(results.len()), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => done.push(value),
+            Err(error) => failed.push(error),
         }
     }
-    match causes.into_iter().max_by_key(CacheError::outcome_unknown_for) {
+    match failed.into_iter().max_by_key(unknown_for) {
         None => Ok(done),
-        Some(cause) if of == 1 => Err(cause),
-        Some(cause) => Err(CacheError::InSome { failed: failed.into_iter().collect(), of, cause: Box::new(cause) }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::cache::policy::NamespacePolicy;
-    use crate::cache::token::Token;
-
-    fn answer(name: &str, answer: Result<(), CacheError>) -> (Arc<Namespace>, Result<Invalidated, CacheError>) {
-        let namespace = Arc::new(Namespace::new(name, 1, NamespacePolicy::default(), 4));
-        (namespace, answer.map(|()| Invalidated { removed: None, token: Token::default() }))
-    }
-
-    fn late(millis: Option<u64>) -> Result<(), CacheError> {
-        Err(CacheError::DeadlineExceeded { outcome_unknown_for: millis.map(Duration::from_millis) })
-    }
-
-    #[test]
-    fn all_parts_succeed_or_the_failed_namespaces_are_named() {
-        let names = |answers| -> Result<Vec<String>, CacheError> {
-            Ok(all_or_error(answers)?.into_iter().map(|(namespace, _)| namespace.name().to_owned()).collect())
-        };
-        let done = names(vec![answer("b", Ok(())), answer("a", Ok(()))]);
-        assert_eq!(done, Ok(vec!["b".to_owned(), "a".to_owned()]));
-        let failed = names(vec![
-            answer("b", late(Some(5))),
-            answer("c", Ok(())),
-            answer("a", late(Some(9))),
-            answer("b", late(None)),
-        ]);
-        let expected = CacheError::InSome {
-            failed: vec!["a".to_owned(), "b".to_owned()],
-            of: 3,
-            cause: Box::new(late(Some(9)).expect_err("late")),
-        };
-        assert_eq!(failed, Err(expected), "of the outcomes the one that is unknown for longest");
-    }
-
-    #[test]
-    fn in_one_namespace_an_error_is_as_without_parts() {
-        let failed = all_or_error(vec![answer("a", Ok(())), answer("a", late(None))]).map(|_| ());
-        assert_eq!(failed, late(None));
+        Some(error) => Err(error),
     }
 }

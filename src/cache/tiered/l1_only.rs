@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::cache::TieredInner;
-use super::set::{SetAnswer, SetOutcome};
+use super::types::{SetAnswer, SetOutcome};
 use crate::cache::clock::Moment;
 use crate::cache::entry::{CachedEntry, Entry};
 use crate::cache::key::Key;

@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::cache::Tiered;
-use super::set::{SetAnswer, SetOutcome};
-use super::types::{Consistency, Get, GetAnswer};
+use super::types::{Consistency, Get, GetAnswer, SetAnswer, SetOutcome};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
@@ -27,7 +26,7 @@ pub struct Release {
     /// The key.
     pub key: Key,
     /// The lease, and how it is returned.
-    pub back: LeaseRelease,
+    pub release: LeaseRelease,
     /// The caller's deadline.
     pub deadline: Moment,
 }
@@ -43,7 +42,7 @@ pub struct Released {
 /// Reply to a lease request, by L2 or by this replica in its place.
 enum LeaseReply {
     Granted(Lease),
-    Obstructed(LeaseHolder),
+    Held(LeaseHolder),
     Present,
 }
 
@@ -56,7 +55,7 @@ impl Tiered {
         let shared = &*self.0;
         let mut running = RoundGuard::new(shared.coherence.rounds(partition), &key, &round);
         let mut unclaimed = None;
-        let stands_until = match self.request_lease(&key, &round).await {
+        let wait_until = match self.request_lease(&key, &round).await {
             LeaseReply::Granted(lease) => {
                 unclaimed = round.offer(lease).err();
                 spans::note(spans::OUTCOME, "granted");
@@ -66,8 +65,8 @@ impl Tiered {
                     lease.until
                 })
             }
-            LeaseReply::Obstructed(LeaseHolder { until, status: said }) => {
-                round.set_status(said);
+            LeaseReply::Held(LeaseHolder { until, status }) => {
+                round.set_status(status);
                 spans::note(spans::OUTCOME, "obstructed");
                 Some(until)
             }
@@ -77,7 +76,7 @@ impl Tiered {
                 None
             }
         };
-        if let Some(until) = stands_until {
+        if let Some(until) = wait_until {
             let bound = shared.coherence.max_staleness();
             let bound = if shared.coherence.is_followed(partition) { bound } else { bound / UNFOLLOWED_DIVISOR };
             _ = timeout(until.since(shared.clock.now()).min(bound), round.ended()).await;
@@ -99,34 +98,34 @@ impl Tiered {
     async fn request_lease(&self, key: &Key, round: &Round) -> LeaseReply {
         let shared = &*self.0;
         let sent = shared.clock.now();
-        if let Some(obstacle) = shared.leases.alone(key, sent) {
-            return LeaseReply::Obstructed(obstacle);
+        if let Some(holder) = shared.leases.alone(key, sent) {
+            return LeaseReply::Held(holder);
         }
-        let occasion = &round.request;
+        let request = &round.request;
         let id = LeaseId(rand::random());
-        let claim = LeaseClaim { lease: id, duration: occasion.duration, seen: occasion.seen };
-        let acquired = if sent < occasion.deadline {
-            shared.l2.acquire(key, claim, occasion.deadline).await
+        let claim = LeaseClaim { lease: id, duration: request.duration, seen: request.seen };
+        let acquired = if sent < request.deadline {
+            shared.backing.leases().acquire(key, claim, request.deadline).await
         } else {
             Err(L2Error::unavailable("timed out before the lease request"))
         };
-        let (now, until) = (shared.clock.now(), sent.plus(occasion.duration));
+        let (now, until) = (shared.clock.now(), sent.plus(request.duration));
         let lease = Lease { id, until, alone: false };
-        let obstructed = |left, said| LeaseReply::Obstructed(LeaseHolder { until: now.plus(left), status: said });
+        let held = |left, status| LeaseReply::Held(LeaseHolder { until: now.plus(left), status });
         match acquired {
             Ok(Acquired::Granted) => {
                 shared.leases.granted(key, lease, now);
                 LeaseReply::Granted(lease)
             }
-            Ok(Acquired::Held(left)) => obstructed(left, LeaseStatus::Taken),
-            Ok(Acquired::Paused(left)) => obstructed(left, LeaseStatus::Paused),
+            Ok(Acquired::Held(left)) => held(left, LeaseStatus::Taken),
+            Ok(Acquired::Paused(left)) => held(left, LeaseStatus::Paused),
             Ok(Acquired::Present) => LeaseReply::Present,
             // The same id: if only the reply was lost, L2 has granted it, too.
             Err(_) => {
-                let lease = Lease { until: now.plus(occasion.duration), alone: true, ..lease };
+                let lease = Lease { until: now.plus(request.duration), alone: true, ..lease };
                 match shared.leases.grant_alone(key, lease, now) {
                     Ok(()) => LeaseReply::Granted(lease),
-                    Err(obstacle) => LeaseReply::Obstructed(obstacle),
+                    Err(holder) => LeaseReply::Held(holder),
                 }
             }
         }
@@ -141,9 +140,9 @@ impl Tiered {
         }
     }
 
-    async fn release_in_l2(&self, key: &Key, back: LeaseRelease) {
+    async fn release_in_l2(&self, key: &Key, release: LeaseRelease) {
         let deadline = self.0.clock.now().plus(self.0.config.write_timeout);
-        if let Err(error) = self.0.l2.release(key, back, deadline).await {
+        if let Err(error) = self.0.backing.leases().release(key, release, deadline).await {
             tracing::debug!(%error, "lease release failed; the lease will expire");
         }
     }
@@ -183,21 +182,24 @@ impl Tiered {
 
     async fn release_now(&self, release: Release) -> Result<Released, CacheError> {
         let shared = &*self.0;
-        let Release { key, back, deadline } = release;
+        let Release { key, release, deadline } = release;
         let started_at = shared.clock.now();
-        let end = if back.failed { End::Failed } else { End::LookAgain };
-        let granted_here = shared.leases.forget(&key, back.lease, started_at);
-        if granted_here == Some(true) && !back.pause.is_zero() {
-            shared.leases.pause(&key, started_at.plus(back.pause), started_at);
+        let end = if release.failed { End::Failed } else { End::LookAgain };
+        let granted_here = shared.leases.forget(&key, release.lease, started_at);
+        if granted_here == Some(true) && !release.pause.is_zero() {
+            shared.leases.pause(&key, started_at.plus(release.pause), started_at);
         }
         let released = match granted_here {
             Some(true) => {
                 // L2 may have granted it after all, and only the reply was lost.
                 let (cache, key) = (self.clone(), key.clone());
-                shared.tasks.spawn(async move { cache.release_in_l2(&key, back).await });
+                shared.tasks.spawn(async move { cache.release_in_l2(&key, release).await });
                 Ok(true)
             }
-            _ => shared.l2.release(&key, back, started_at.plus(shared.config.write_timeout).min(deadline)).await,
+            _ => {
+                let until = started_at.plus(shared.config.write_timeout).min(deadline);
+                shared.backing.leases().release(&key, release, until).await
+            }
         };
         if granted_here == Some(true) || (granted_here.is_some() && released.is_err()) {
             shared.coherence.end_round(key.as_ref(), end);
@@ -206,7 +208,7 @@ impl Tiered {
         if released {
             shared.leases.counters.released.inc();
         }
-        let kept = if back.failed { self.fallback_after_failure(&key, deadline).await } else { None };
+        let kept = if release.failed { self.fallback_after_failure(&key, deadline).await } else { None };
         Ok(Released { released, kept })
     }
 

@@ -7,7 +7,6 @@ use super::types::{Get, GetAnswer, GetOutcome};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
-use crate::cache::tier::bus::{Change, Effect};
 use crate::cache::tier::{Touch, TouchMode, Touched, TtlChange};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
@@ -115,29 +114,8 @@ impl Tiered {
         if !shared.switches(key.namespace()).l2 {
             return Ok(shared.touch_l1_only(key, touch));
         }
-        let partition = shared.coherence.partition_of(key.as_ref());
         let deadline = shared.clock.now().plus(shared.config.write_timeout).min(client_deadline);
-        let (note, shown) = (shared.coherence.begin_fill(key.as_ref()), shared.coherence.shown(partition));
-        let touched =
-            shared.l2.touch(key, touch, deadline).await.map_err(|error| shared.error(error, client_deadline))?;
-        if !shared.l2.shares_l1() {
-            shared.coherence.show(partition, shown, touched.position);
-            if let Some(entry) = touched.entry {
-                shared.coherence.observe_newer(key, entry.version);
-            }
-        }
-        if let Some(entry) = touched.entry
-            && !shared.l2.shares_l1()
-        {
-            if entry.change == TtlChange::Shortened {
-                let change = Change::of_keys(Effect::Shortened, std::slice::from_ref(key));
-                let taken = shared.record_acknowledged(partition, touched.position, &change);
-                taken.map_err(|error| shared.error(error, client_deadline))?;
-                shared.coherence.apply_own_change(key, touched.position, Effect::Shortened);
-            } else {
-                shared.coherence.extend_ttl(key, entry.version, entry.expires_at, note);
-            }
-        }
-        Ok(touched)
+        let touched = shared.backing.touch(key, touch, deadline).await;
+        touched.map_err(|error| shared.error(error, client_deadline))
     }
 }

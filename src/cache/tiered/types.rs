@@ -1,4 +1,4 @@
-//! Request and answer types of a Get.
+//! Requests of the cache, and their answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,11 @@ use std::time::Duration;
 use crate::cache::admission::slot::RequestSlot;
 use crate::cache::clock::Moment;
 use crate::cache::entry::CachedEntry;
+use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::KeyRef;
 use crate::cache::lease::{Lease, LeaseOptions};
+use crate::cache::namespace::Namespace;
+use crate::cache::tier::{ConditionFailure, L2Error, Mode, Removal, Write, WriteResult};
 use crate::cache::token::Token;
 use crate::cache::version::Version;
 
@@ -121,4 +124,138 @@ pub enum Miss {
     Disabled,
     /// There is no entry, and another caller has the lease to fill it.
     Leased,
+}
+
+/// A write of one entry.
+#[derive(Clone)]
+pub struct Set {
+    /// Content and condition of the write.
+    pub write: Write,
+    /// Replicas that have to apply it before it is acknowledged.
+    pub barrier: Barrier,
+    /// The caller's deadline.
+    pub deadline: Moment,
+}
+
+/// The answer to a Set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAnswer {
+    /// Outcome.
+    pub outcome: SetOutcome,
+    /// Version of the stored entry, or of the entry that made the condition fail.
+    pub version: Option<Version>,
+    /// Positions that the caller has now seen.
+    pub token: Token,
+}
+
+/// Outcome of a Set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum SetOutcome {
+    Stored,
+    AlreadyPresent,
+    NotPresent,
+    VersionMismatch,
+    LeaseVoid,
+    SourceVersionOlder,
+    Disabled,
+}
+
+impl SetOutcome {
+    /// Returns the outcome as one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            SetOutcome::Stored => "stored",
+            SetOutcome::AlreadyPresent => "already_present",
+            SetOutcome::NotPresent => "not_present",
+            SetOutcome::VersionMismatch => "version_mismatch",
+            SetOutcome::LeaseVoid => "lease_void",
+            SetOutcome::SourceVersionOlder => "source_version_older",
+            SetOutcome::Disabled => "disabled",
+        }
+    }
+}
+
+/// An invalidation.
+#[derive(Clone)]
+pub struct Invalidate {
+    /// The namespace.
+    pub namespace: Arc<Namespace>,
+    /// Entries to invalidate.
+    pub target: Target,
+    /// Effect on the entries.
+    pub mode: Mode,
+    /// Replicas that have to apply it before it is acknowledged.
+    pub barrier: Barrier,
+    /// The caller's deadline.
+    pub deadline: Moment,
+}
+
+/// Replicas that have to apply a change before it is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Barrier {
+    /// Only this replica.
+    #[default]
+    None,
+    /// Every live replica, unless it has lost its right to answer with the previous value.
+    Fleet,
+}
+
+/// Entries that an Invalidate covers.
+#[derive(Clone)]
+pub enum Target {
+    /// These keys, each listed once.
+    Keys(Vec<Removal>),
+    /// Entries that these select.
+    Selected(Vec<Selector>),
+}
+
+impl Target {
+    /// Returns true if it covers nothing.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Target::Keys(keys) => keys.is_empty(),
+            Target::Selected(selectors) => selectors.is_empty(),
+        }
+    }
+}
+
+/// The answer to an Invalidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalidated {
+    /// Number of keys that had an entry. `None` if it cannot be known.
+    pub removed: Option<u64>,
+    /// Positions that the caller has now seen.
+    pub token: Token,
+}
+
+impl SetAnswer {
+    /// Answer while the cache is switched off.
+    pub(super) const DISABLED: SetAnswer =
+        SetAnswer { outcome: SetOutcome::Disabled, version: None, token: Token::EMPTY };
+
+    /// Creates the answer to a Set that was stored at `version`, with the partition at `position`.
+    pub(super) fn stored(partition: u16, version: Version, position: Version) -> SetAnswer {
+        let token = Token::at(partition, position);
+        SetAnswer { outcome: SetOutcome::Stored, version: Some(version), token }
+    }
+
+    /// Converts the result of a write in `partition`.
+    pub(super) fn of(partition: u16, written: WriteResult) -> Result<SetAnswer, L2Error> {
+        match written {
+            WriteResult::Stored(entry) => Ok(SetAnswer::stored(partition, entry.version, entry.version)),
+            WriteResult::Repeated { version, position } => Ok(SetAnswer::stored(partition, version, position)),
+            WriteResult::Refused { why, current, position } => {
+                let outcome = match why {
+                    ConditionFailure::AlreadyPresent => SetOutcome::AlreadyPresent,
+                    ConditionFailure::NotPresent => SetOutcome::NotPresent,
+                    ConditionFailure::VersionMismatch => SetOutcome::VersionMismatch,
+                    ConditionFailure::LeaseVoid => SetOutcome::LeaseVoid,
+                    ConditionFailure::SourceVersionOlder => SetOutcome::SourceVersionOlder,
+                };
+                Ok(SetAnswer { outcome, version: current, token: Token::at(partition, position) })
+            }
+            WriteResult::Failed(error) => Err(error),
+        }
+    }
 }

@@ -36,7 +36,7 @@ pub fn release(
     }
     let release = namespace.zip(lease).map(|(namespace, lease)| Release {
         key: KeyRef::new(&namespace, request.key.as_bytes()).to_key(),
-        back: LeaseRelease { lease, failed: request.failed, pause: pause.unwrap_or_default() },
+        release: LeaseRelease { lease, failed: request.failed, pause: pause.unwrap_or_default() },
         deadline,
     });
     validator.done(release)

@@ -26,6 +26,14 @@ use crate::cache::tier::L2Error;
 use crate::cache::tier::inspect::{Inspected, InvalidationCause, NotServed, Stored};
 use crate::cache::version::Version;
 
+/// A stored value, as it was read.
+struct ReadValue {
+    bytes: Bytes,
+    /// Remaining time to live by Redis, milliseconds.
+    kept: i64,
+    sent_at: Moment,
+}
+
 /// The replies of one round trip.
 type InspectReplies = (Vec<Value>, i64, FredResult<Value>, i64, FredResult<Value>);
 
@@ -63,8 +71,8 @@ impl RedisL2 {
         let (line, kept, value, lease_left, lease) = trip.await.map_err(CommandError::into_read_error)?;
         let line = PartitionCounter::read(line);
         let stored = match value.map(bytes) {
-            Ok(Some(value)) if kept != NO_KEY && !value.is_empty() => {
-                Some(self.look_at(&shard, key, &line, value, kept, sent_at, deadline).await?)
+            Ok(Some(bytes)) if kept != NO_KEY && !bytes.is_empty() => {
+                Some(self.look_at(&shard, key, &line, ReadValue { bytes, kept, sent_at }, deadline).await?)
             }
             Ok(_) => None,
             Err(_) => Some(Stored { entry: None, size: 0, stored_size: 0, not_served: Some(NotServed::Unreadable) }),
@@ -81,20 +89,17 @@ impl RedisL2 {
         Ok(Inspected { position: line.position.unwrap_or(Version::ZERO), stored, lease: left })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one trip")]
     async fn look_at(
         &self,
         shard: &Shard,
         key: &Key,
         line: &PartitionCounter,
-        value: Bytes,
-        kept: i64,
-        sent_at: Moment,
+        ReadValue { bytes, kept, sent_at }: ReadValue,
         deadline: Moment,
     ) -> Result<Stored, L2Error> {
-        let stored_size = codec::stored_size(&value).unwrap_or(value.len()) as u64;
-        let too_large = value.len() > self.last_byte();
-        let Some(mut stored) = codec::decode_entry(value).filter(|_| !too_large) else {
+        let stored_size = codec::stored_size(&bytes).unwrap_or(bytes.len()) as u64;
+        let too_large = bytes.len() > self.last_byte();
+        let Some(mut stored) = codec::decode_entry(bytes).filter(|_| !too_large) else {
             return Ok(Stored { entry: None, size: 0, stored_size, not_served: Some(NotServed::Unreadable) });
         };
         let StoredEntry { version, written_micros, ref tags, .. } = stored;

@@ -16,7 +16,8 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::redis_l2::{CompletedStep, RedisL2};
+use super::redis_l2::RedisL2;
+use super::step::{CompletedStep, SequencedStep};
 use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::Connection;
@@ -115,7 +116,8 @@ async fn reclaim(tier: &RedisL2, shard: &Arc<Shard>, namespace: &str) -> Result<
     let mut left = 0;
     for (partition, PartitionClaim { epoch, bytes, .. }) in &claims {
         let args = vec![epoch.to_string().into(), Value::Bytes(bytes.clone())];
-        let step = step(tier, Script::FinishReclaim, *partition, namespace, Vec::new(), args).await?;
+        let (script, partition) = (Script::FinishReclaim, *partition);
+        let step = step(tier, ReclaimStep { script, partition, namespace, keys: Vec::new(), args }).await?;
         left += number(&step.reply, 3).unwrap_or(1);
     }
     let took_ms = millis(started_at.elapsed());
@@ -135,7 +137,8 @@ async fn claim(
         Value::Bytes(Bytes::copy_from_slice(&tier.context().replica.to_be_bytes())),
         CLAIM_DURATION.as_micros().to_string().into(),
     ];
-    let step = step(tier, Script::ClaimReclaim, partition, namespace, Vec::new(), args).await?;
+    let script = Script::ClaimReclaim;
+    let step = step(tier, ReclaimStep { script, partition, namespace, keys: Vec::new(), args }).await?;
     let epoch = step.position.epoch;
     let mut reply = step.reply.into_iter().skip(3);
     match reply.next().and_then(bytes).as_deref() {
@@ -186,7 +189,8 @@ async fn search(
         }
         for (partition, names) in found {
             for names in names.chunks(MAX_ENTRIES_PER_SCRIPT) {
-                let step = step(tier, Script::Reclaim, partition, namespace, names.to_vec(), Vec::new()).await?;
+                let (script, keys) = (Script::Reclaim, names.to_vec());
+                let step = step(tier, ReclaimStep { script, partition, namespace, keys, args: Vec::new() }).await?;
                 entries += number(&step.reply, 3).unwrap_or(0).max(0) as u64;
             }
         }
@@ -204,15 +208,19 @@ async fn search(
     }
 }
 
-async fn step(
-    tier: &RedisL2,
+/// Script of the reclaim of one partition.
+struct ReclaimStep<'a> {
     script: Script,
     partition: u16,
-    namespace: &str,
-    names: Vec<Bytes>,
+    namespace: &'a str,
+    /// Names of entries and leases.
+    keys: Vec<Bytes>,
     args: Vec<Value>,
-) -> Result<CompletedStep, L2Error> {
-    let deadline = tier.context().clock.now().plus(COMMAND_TIMEOUT);
-    let head = codec::message_head(true, partition, tier.context().replica, 0);
-    tier.step_in(script, partition, namespace, names, head, args, deadline).await
+}
+
+async fn step(tier: &RedisL2, step: ReclaimStep<'_>) -> Result<CompletedStep, L2Error> {
+    let ReclaimStep { script, partition, namespace, keys, args } = step;
+    let timeout = tier.context().clock.now().plus(COMMAND_TIMEOUT).into();
+    let message_head = codec::message_head(true, partition, tier.context().replica, 0);
+    tier.step(SequencedStep { script, partition, namespace, keys, message_head, args, timeout }).await
 }

@@ -36,14 +36,23 @@ pub(in crate::backend::redis) struct SentRead {
     pub floor: Version,
     /// Time of sending.
     pub sent_at: Moment,
+    /// Deadline of a second round trip.
+    pub deadline: Moment,
+}
+
+/// The replies for one key.
+pub(in crate::backend::redis) struct EntryReply {
+    /// Remaining time to live by Redis, milliseconds; [`NO_KEY`] if there is none.
+    pub ttl: i64,
+    /// The stored bytes.
+    pub value: FredResult<Value>,
 }
 
 /// The replies of one round trip.
 struct Trip {
     sent: SentRead,
     line: PartitionCounter,
-    ttl: i64,
-    value: FredResult<Value>,
+    reply: EntryReply,
 }
 
 impl RedisL2 {
@@ -57,14 +66,15 @@ impl RedisL2 {
         let sent_at = self.context.clock.now();
         let small = Reach { last: SMALL_VALUE_BYTES.min(self.last_byte()), large: None };
         let mut trip = self.read_as_far(&shard, key, small, timeout).await?;
-        if let Some(bytes) = self.larger(&trip.value, small) {
+        if let Some(bytes) = self.larger(&trip.reply.value, small) {
             let whole = Reach { last: self.last_byte(), large: Some(bytes) };
             timeout = timeout.renewed(sent_at, self.context.clock.now());
             trip = self.read_as_far(&shard, key, whole, timeout).await?;
             timeout = timeout.renewed(sent_at, self.context.clock.now());
         }
-        let Trip { sent, line, ttl, value } = trip;
-        let read = self.found(&shard, key.as_ref(), &line, ttl, value, sent, timeout.deadline).await;
+        let Trip { sent, line, reply } = trip;
+        let sent = SentRead { deadline: timeout.deadline, ..sent };
+        let read = self.found(&shard, key.as_ref(), &line, reply, sent).await;
         self.saw_patterns(partition, key.namespace().name(), line);
         read
     }
@@ -74,7 +84,8 @@ impl RedisL2 {
         let partition = key.as_ref().partition(keys.partitions());
         let (counter, name) = (keys.counter(partition), keys.entry(key.as_ref()));
         let fields = PartitionCounter::fields(keys.invalidation_field(key.namespace().name()));
-        let sent = SentRead { floor: self.context.floor(partition), sent_at: self.context.clock.now() };
+        let (floor, sent_at) = (self.context.floor(partition), self.context.clock.now());
+        let sent = SentRead { floor, sent_at, deadline: timeout.deadline };
         let last = reach.last;
         self.context.commands.inc();
         let trip =
@@ -93,7 +104,7 @@ impl RedisL2 {
                 }
             });
         let (line, ttl, value) = trip.await.map_err(CommandError::into_read_error)?;
-        Ok(Trip { sent, line, ttl, value })
+        Ok(Trip { sent, line, reply: EntryReply { ttl, value } })
     }
 
     /// The size of an entry by its header, if `reach` did not cover all of it.
@@ -105,18 +116,14 @@ impl RedisL2 {
     }
 
     /// Decodes the replies for one key.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of what the trip brought")]
     pub(in crate::backend::redis) async fn found(
         &self,
         shard: &Shard,
         key: KeyRef<'_>,
         line: &PartitionCounter,
-        ttl: i64,
-        value: FredResult<Value>,
-        sent: SentRead,
-        deadline: Moment,
+        EntryReply { ttl, value }: EntryReply,
+        SentRead { floor, sent_at, deadline }: SentRead,
     ) -> Result<ReadResult, L2Error> {
-        let SentRead { floor, sent_at } = sent;
         let plausible = |position: &Version| shard.primary.clock.may_begin(position.epoch, self.context.clock.now());
         let Some(position) = line.position.filter(plausible) else {
             // No counter: the order of all entries is lost with it.

@@ -9,7 +9,7 @@ use fred::prelude::{Error, FredResult};
 use fred::types::Value;
 use futures_util::future::join_all;
 
-use super::read::SentRead;
+use super::read::{EntryReply, SentRead};
 use super::redis_l2::RedisL2;
 use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
@@ -18,7 +18,6 @@ use crate::backend::redis::connection::large_values::Reach;
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
-use crate::cache::clock::Moment;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::tier::{L2Error, ReadResult, Timeout};
 
@@ -174,7 +173,11 @@ impl RedisL2 {
         let asked: Vec<SentRead> = trip
             .counters
             .iter()
-            .map(|(partition, _)| SentRead { floor: self.context().floor(*partition), sent_at })
+            .map(|(partition, _)| SentRead {
+                floor: self.context().floor(*partition),
+                sent_at,
+                deadline: timeout.deadline,
+            })
             .collect();
         self.context().commands.inc();
         let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
@@ -196,12 +199,13 @@ impl RedisL2 {
             .collect();
         let found = trip.names.iter().zip(&trip.places).zip(answers.values);
         let parts = join_all(found.map(|(((_, counter), place), (ttl, value))| {
-            let (line, asked, key) = (lines[*counter].as_ref(), asked[*counter], keys[*place].as_ref());
+            let (line, key) = (lines[*counter].as_ref(), keys[*place].as_ref());
+            let sent = SentRead { deadline, ..asked[*counter] };
             async move {
                 if let Some(bytes) = self.larger(&value, reach) {
                     return Part::Larger(bytes);
                 }
-                Part::Read(Box::new(self.judge(trip, key, line, (ttl, value), (asked, deadline)).await))
+                Part::Read(Box::new(self.judge(trip, key, line, (ttl, value), sent).await))
             }
         }));
         let parts = parts.await;
@@ -217,11 +221,11 @@ impl RedisL2 {
         key: KeyRef<'_>,
         line: Result<&PartitionCounter, &L2Error>,
         (ttl, value): (FredResult<Value>, FredResult<Value>),
-        (asked, deadline): (SentRead, Moment),
+        sent: SentRead,
     ) -> Result<ReadResult, L2Error> {
         let line = line.map_err(Clone::clone)?;
         let ttl = self.part(trip, ttl.and_then(|ttl| ttl.convert()))?;
-        self.found(&trip.shard, key, line, ttl, value, asked, deadline).await
+        self.found(&trip.shard, key, line, EntryReply { ttl, value }, sent).await
     }
 
     /// One of the replies of a round trip.

@@ -9,7 +9,8 @@ use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::types::{Expiration, Value};
 use futures_util::future::join_all;
 
-use super::redis_l2::{CLOCK_SLACK, RedisL2};
+use super::redis_l2::RedisL2;
+use super::step::CLOCK_SLACK;
 use crate::backend::redis::command::command_error::{CommandError, refused};
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};

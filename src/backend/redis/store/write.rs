@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fred::types::Value;
 
 use super::redis_l2::RedisL2;
+use super::step::SequencedStep;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::compression::Packed;
 use crate::backend::redis::schema::compression_pool;
@@ -13,7 +14,7 @@ use crate::backend::redis::schema::reply::{bytes, number};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::entry::Entry;
-use crate::cache::tier::{Condition, ConditionFailure, L2Error, Timeout, Write, WriteResult};
+use crate::cache::tier::{CallContext, Condition, ConditionFailure, L2Error, Timeout, Write, WriteResult};
 use crate::cache::version::Version;
 
 impl RedisL2 {
@@ -21,8 +22,7 @@ impl RedisL2 {
         &self,
         partition: u16,
         writes: &[Write],
-        ticket: u64,
-        timeout: Timeout,
+        CallContext { timeout, ticket }: CallContext,
     ) -> Result<Vec<WriteResult>, L2Error> {
         let Some(first) = writes.first() else { return Ok(Vec::new()) };
         let namespace = first.key.namespace();
@@ -36,8 +36,9 @@ impl RedisL2 {
             for (write, value) in writes.iter().zip(&values) {
                 self.add_write(write, value, &mut names, &mut args);
             }
-            let head = codec::message_head(false, partition, self.context.replica, ticket);
-            self.step(Script::Write, partition, namespace, names, head, args, timeout)
+            let message_head = codec::message_head(false, partition, self.context.replica, ticket);
+            let (script, namespace) = (Script::Write, namespace.name());
+            self.step(SequencedStep { script, partition, namespace, keys: names, message_head, args, timeout })
         };
         let sent = self.context.clock.now();
         let mut part = match (namespace.policy().immutable, ticket) {

@@ -1,0 +1,83 @@
+//! Fetch: one read of the shared tier for all Gets of a key.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::backing::Backing;
+use super::cache::Tiered;
+use super::types::{Consistency, Get};
+use crate::cache::clock::Moment;
+use crate::cache::coherence::{FetchSlot, StartedFetch};
+use crate::cache::key::Key;
+use crate::cache::single_flight::{FetchResult, Fetched};
+use crate::cache::spans;
+use crate::cache::tier::{L2Error, Timeout};
+
+// === impl Tiered ===
+
+impl Tiered {
+    /// Reads the shared tier.
+    pub(super) async fn fetch(&self, get: &Get<'_>, partition: u16, started_at: Moment) -> FetchResult {
+        let shared = &*self.0;
+        let timeout = shared.read_timeout(get.consistency, get.deadline, started_at);
+        let token = get.token.position(partition);
+        match get.consistency {
+            Consistency::Strong => shared.backing.read(&get.key.to_key(), timeout).await,
+            Consistency::Bounded(bound) => {
+                let bound = bound.unwrap_or(shared.coherence.max_staleness());
+                match self.fetch_coalesced(get.key.to_key(), bound, timeout).await {
+                    // The joined fetch began before the write that this caller has seen: read
+                    // again, for this caller alone.
+                    Ok(fetched) if fetched.may_precede(token, get.key.namespace) => {
+                        shared.backing.read(&get.key.to_key(), timeout).await
+                    }
+                    other => other,
+                }
+            }
+        }
+    }
+
+    /// Fetches, or waits for the fetch of another Get. A fetch times out by itself when no more
+    /// data arrives.
+    pub(super) async fn fetch_coalesced(&self, key: Key, bound: Duration, limit: Timeout) -> FetchResult {
+        let shared = &*self.0;
+        let tier = match &shared.backing {
+            Backing::Shared(tier) => tier,
+            Backing::Standalone(standalone) => return standalone.read(&key, limit).await,
+        };
+        let (waiter, span) = match shared.coherence.fetch_slot(&key, bound) {
+            FetchSlot::Joined(mut waiter) => {
+                key.namespace().counters.coalesced.inc();
+                let span = spans::wait(&waiter.take_span());
+                (waiter, span)
+            }
+            FetchSlot::Started(StartedFetch { id, guard, completion, mut waiter }) => {
+                let (cache, tier) = (self.clone(), tier.clone());
+                let fetch = async move {
+                    let until = cache.0.clock.now().plus(cache.0.config.read_timeout);
+                    let own = Timeout { deadline: until, latest: limit.latest.max(until) };
+                    let result = tier.read(&key, guard, own).await;
+                    cache.0.coherence.close_fetch(&key, id);
+                    spans::note(spans::OUTCOME, outcome_of(&result));
+                    completion.complete(result);
+                };
+                self.0.tasks.spawn(fetch.instrument(waiter.take_span()));
+                (waiter, tracing::Span::none())
+            }
+        };
+        let remaining = limit.latest.since(shared.clock.now());
+        let result = timeout(remaining, waiter.result().instrument(span)).await;
+        result.unwrap_or(Err(L2Error::unavailable("read timed out")))
+    }
+}
+
+/// Returns the outcome of a fetch as one word.
+fn outcome_of(fetched: &FetchResult) -> &'static str {
+    match fetched {
+        Ok(Fetched { held: Some(_), .. }) => "found",
+        Ok(Fetched { held: None, .. }) => "absent",
+        Err(_) => "failed",
+    }
+}
