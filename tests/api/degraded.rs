@@ -14,7 +14,7 @@ use crate::harness::{
     eventually, invalidate_key, set_request, whole_namespace, within,
 };
 
-/// The patience of the defaults, with a short bound.
+/// The default timeouts, with a short bound.
 const AS_SHIPPED: &[(&str, &str)] =
     &[SHORT_BOUND[0], ("redis.read_timeout", "200ms"), ("redis.unresponsive_after", "350ms")];
 /// redis.read_timeout as shipped.
@@ -430,7 +430,7 @@ async fn a_set_that_cannot_be_published_is_not_stored() {
     redis.cli(&["ACL", "SETUSER", "default", "resetchannels"]).await;
     let refusal = replica.store(set_request("k", "refused")).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
-    // Either nothing has happened, or the error says that nobody knows.
+    // Either nothing is stored, or the error says that the outcome is unknown.
     let stored = replica.get_strong("k").await.unwrap().is("refused");
     assert!(!stored || unknown_for(&refusal) > Duration::ZERO, "stored, but: {refusal:?}");
 }
@@ -560,7 +560,7 @@ async fn a_demoted_redis_that_refuses_writes_is_not_read() {
     eventually("it is left", async || replica.redis().await.state() == pb::RedisState::Unavailable).await;
     assert_eq!(replica.get("k").await.seen(), UNAVAILABLE);
     assert!(replica.get_strong("k").await.is_err());
-    // Another life, which nobody has greeted: what it holds may lack what was acknowledged.
+    // Another life without a handshake: its data may lack acknowledged changes.
     redis.cli(&["REPLICAOF", "NO", "ONE"]).await;
     eventually("it refuses writes still", async || replica.redis().await.reason.contains("MISCONF")).await;
     assert_eq!(replica.redis().await.state(), pb::RedisState::Unavailable);

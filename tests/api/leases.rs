@@ -49,7 +49,7 @@ fn with_lease(key: &str, value: &str, lease: &pb::Lease) -> pb::SetRequest {
     pb::SetRequest { condition: Some(Condition::Lease(lease.id.clone())), ..set_request(key, value) }
 }
 
-/// Of an entry that is as good as expired.
+/// Sets an entry that is about to expire.
 fn brief(key: &str, value: &str) -> pb::SetRequest {
     pb::SetRequest { expiry: wire(Duration::from_millis(30)).map(Expiry::Ttl), ..set_request(key, value) }
 }
@@ -238,7 +238,7 @@ async fn a_stale_value_is_answered_while_the_lease_is_held(mode: Mode) {
     let replica = mode.replica(STALE).await;
     replica.store(brief("k", "old")).await.unwrap();
     eventually("it expires", async || replica.get("k").await.miss().is_some()).await;
-    // Who welcomes it has it at once, one of them with the lease.
+    // A caller that accepts a stale entry gets it immediately, one of them with the lease.
     let hour = wire(Duration::from_secs(3600));
     let welcoming = || pb::GetRequest { max_staleness: hour, ..wanting("k") };
     let first = replica.try_get(welcoming()).await.unwrap();
@@ -342,11 +342,10 @@ async fn waiters_are_answered_when_the_service_stops(mode: Mode) {
     assert_eq!(answered(get).await.seen(), LEASED);
 }
 
-/// Who waits looks again after max_staleness and when the lease ends: so late that only being told
-/// of the entry ends a wait in time.
+/// Settings under which a waiter polls so late that only a notification ends its wait in time.
 const ONLY_TOLD: &[(&str, &str)] = &[("coherence.max_staleness", "1m"), ("cache.lease_duration", "2m")];
 
-/// A cold key wanted by many at every replica: one makes it.
+/// Many callers at every replica want a cold key: one of them fills it.
 async fn one_loader_in(replicas: &[Replica], key: &str) {
     let mut gets: Vec<_> = replicas.iter().flat_map(|replica| (0..30).map(|_| replica.waits(wanting(key)))).collect();
     eventually("one has the lease", async || gets.iter().any(JoinHandle::is_finished)).await;
@@ -432,7 +431,7 @@ async fn one_caller_at_a_time_gets_the_lease_without_redis() {
     replica.waiting(5).await;
     fleet.redis.kill9();
     let replica = &fleet.replicas[0];
-    // Who has it from before goes on; it is in nobody's way when its Set has failed.
+    // The earlier holder continues. When its Set has failed, it blocks no other caller.
     let refusal = replica.store(with_lease("k", "made", &lease)).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
     for left in (1..5).rev() {

@@ -150,6 +150,11 @@ impl NamespacePolicy {
         };
         Lifetime { ttl, soft_ttl, stale_window: self.stale_window, sliding }
     }
+
+    /// Returns true if an entry may be served this long after it expired or was marked stale.
+    pub fn may_serve_stale(&self, staleness: Duration) -> bool {
+        staleness <= self.stale_window
+    }
 }
 
 #[cfg(test)]

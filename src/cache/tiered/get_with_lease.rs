@@ -274,7 +274,7 @@ impl TieredInner {
         let Fetched { position, held: Some(held) } = found? else { return None };
         let freshness = self.coherence.freshness(get.key, held, Moment::NEVER, Duration::ZERO, now);
         let stale = outlived(&held.entry, held.marked_at(), now)
-            .filter(|stale| stale.staleness <= get.key.namespace.policy().stale_window)?;
+            .filter(|stale| get.key.namespace.policy().may_serve_stale(stale.staleness))?;
         if freshness == Freshness::Invalidated
             || now >= held.entry.kept_until
             || *position < get.token.position(partition)
