@@ -97,7 +97,7 @@ impl Messages {
                 Operation::Get => from_redis += self.check_hit(bytes_of(message, 1)?, *keys.first()?)?,
                 Operation::Set => stored(message)?,
                 Operation::BatchSet => {
-                    answered += fields(message, 1).map(|result| stored(result)).collect::<Option<Vec<()>>>()?.len();
+                    answered += fields(message, 1).map(stored).collect::<Option<Vec<()>>>()?.len();
                     continue;
                 }
                 Operation::BatchGet => {
