@@ -98,10 +98,11 @@ class Image(unittest.TestCase):
             for source in self.copied():
                 copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
                 copy(ROOT / source, pathlib.Path(folder) / source)
-            [package] = json.loads(run("cargo", "metadata", "--locked", "--no-deps", "--format-version", "1", cwd=folder))["packages"]
+            packages = json.loads(run("cargo", "metadata", "--locked", "--no-deps", "--format-version", "1", cwd=folder))["packages"]
+            [package] = [package for package in packages if package["name"] == "twintier"]
             targets = {(target["kind"][0], target["name"]) for target in package["targets"]}
             self.assertLessEqual({("bin", "twintier"), ("custom-build", "build-script-build")}, targets)
-            for target in package["targets"]:
+            for target in [target for package in packages for target in package["targets"]]:
                 self.assertTrue(pathlib.Path(target["src_path"]).is_file(), target)
             # Files that the build script reads.
             for proto in re.findall(r'"(twintier/v1/\w+\.proto)"', (ROOT / "build.rs").read_text()):
