@@ -120,7 +120,7 @@ fn paths(code: &str) -> BTreeSet<String> {
         if character.is_alphanumeric() || character == '_' || character == ':' {
             word.push(character);
         } else {
-            // What ends with `::` is before braces, and taken apart above.
+            // A word that ends with `::` precedes braces: `uses` has expanded them.
             if word.contains("::") && !word.ends_with("::") {
                 found.insert(word.trim_matches(':').to_owned());
             }

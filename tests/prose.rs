@@ -1,29 +1,16 @@
 //! Language and size of the sources: openings and words of comments, names, and lengths.
 #![allow(clippy::unwrap_used)]
 
+#[path = "prose/idioms.rs"]
+mod idioms;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use idioms::IDIOMS;
+
 /// Words that no doc comment begins with: the subject or the verb comes first.
 const OPENINGS: [&str; 9] = ["What", "Who", "Whoever", "Whatever", "Whether", "Not", "Nothing", "Of", "By"];
-
-/// Phrases that a reader has to translate before the sentence is clear.
-const IDIOMS: [&str; 14] = [
-    "; none:",
-    "whoever",
-    "who waits",
-    "is told of",
-    "are told of",
-    "sees to",
-    "seen to",
-    "for good",
-    "for ever",
-    "has it that",
-    "papers",
-    "at work",
-    "who wants",
-    "who asks",
-];
 
 /// Type names that two modules may define: the command `set` of two subjects.
 const SHARED_NAMES: [&str; 1] = ["SetArgs"];

@@ -102,7 +102,7 @@ impl Fixture {
             max_staleness: Duration::from_secs(2),
             failover: Failover::Cold,
             namespace_sampling: Duration::ZERO,
-            protections: Safeguards::default(),
+            safeguards: Safeguards::default(),
         };
         let l2 = redis::start(setup(config.clone(), 7), coherence.clone());
         let fixture = Fixture { l2, coherence, namespaces, redis: Some(redis), config: Some(config) };

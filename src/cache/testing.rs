@@ -136,16 +136,16 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(protections: Safeguards) -> Bench {
+    pub fn new(safeguards: Safeguards) -> Bench {
         let rules = NamespaceRules { limit: 8, ..NamespaceRules::default() };
-        Bench::with(rules, protections)
+        Bench::with(rules, safeguards)
     }
 
-    pub fn with(rules: NamespaceRules, protections: Safeguards) -> Bench {
+    pub fn with(rules: NamespaceRules, safeguards: Safeguards) -> Bench {
         let (l1, clock) = (Arc::new(MapL1::default()), Arc::new(ManualClock::default()));
         let namespaces = Arc::new(Namespaces::new(rules, 1));
         let namespace = namespaces.get("namespace", "default").expect("room");
-        let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, repair: true, safeguards: protections };
+        let config = CoherenceConfig { partitions: 1, max_staleness: BOUND, repair: true, safeguards };
         let coherence = Arc::new(Coherence::new(config, l1.clone(), namespaces.clone(), clock.clone()));
         Bench { coherence, l1, clock, namespace, namespaces }
     }

@@ -77,7 +77,7 @@ impl Config {
     pub fn with_safeguards(mut self, safeguards: Safeguards) -> Config {
         self.coherence.safeguards = safeguards;
         if let Some(redis) = &mut self.redis {
-            redis.protections = safeguards;
+            redis.safeguards = safeguards;
         }
         self
     }

@@ -522,7 +522,8 @@ async fn reads_continue_while_redis_pauses_writes() {
     let replica = Replica::on(&redis, READS_IN_TIME).await;
     replica.set("k", "v").await;
     redis.cli(&["CLIENT", "PAUSE", "600000", "WRITE"]).await;
-    // Not the first degraded state: in that one the connections for commands count as working still.
+    // The reason excludes the first degraded state, in which the connections for commands still count
+    // as working.
     only_reads(&replica, "redis does not answer", "redis").await;
     redis.cli(&["CLIENT", "UNPAUSE"]).await;
     recovers(&replica).await;

@@ -135,7 +135,7 @@ async fn a_waiter_without_a_value_times_out(mode: Mode) {
     // In time for a caller whose own clock would end it with an error.
     let answer = replica.answers_before(wanting("k"), Duration::from_secs(1)).await;
     assert_eq!((answer.seen(), answer.lease), (LEASED, None));
-    // The lease ends by time, and somebody else gets it.
+    // The lease ends by time, and another caller gets it.
     let lease = Some(pb::LeaseOptions { duration: wire(Duration::from_millis(50)), ..Default::default() });
     assert!(replica.try_get(pb::GetRequest { lease, ..wanting("brief") }).await.unwrap().lease.is_some());
     assert!(answered(replica.waits(wanting("brief"))).await.lease.is_some());

@@ -129,7 +129,7 @@ pub async fn a_damaged_counter_leaves_memory_proven(fixture: &Fixture) {
     barrier.passed(&[0], fixture.until()).await.unwrap();
 }
 
-/// Epochs above the same floor are told apart by the clock, and an epoch in the far future is not
+/// Epochs above the same floor differ by the clock, and an epoch in the far future is not
 /// followed.
 pub async fn a_forged_echo_starts_no_epoch(fixture: &Fixture) {
     let key = fixture.key("one", "forged");

@@ -12,6 +12,8 @@ mod configuration_page;
 mod contract;
 mod doc_page;
 mod doc_pages;
+#[path = "../prose/idioms.rs"]
+mod idioms;
 mod limits;
 mod log_limit;
 mod log_lines;

@@ -223,7 +223,7 @@ pub struct RedisConfig {
     /// Time between two estimates of keys and memory of namespaces; zero disables them.
     pub namespace_sampling: Duration,
     /// Safeguards that are on.
-    pub protections: Safeguards,
+    pub safeguards: Safeguards,
 }
 
 /// The configuration of the tier, with the parts of the replica that it uses.

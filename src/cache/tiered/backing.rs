@@ -28,7 +28,7 @@ use crate::cache::version::Version;
 pub(super) enum Backing {
     /// L2, which replicas share. L1 holds copies of its entries.
     Shared(Arc<SharedTier>),
-    /// None: the entries live in L1 only.
+    /// No second tier: the entries live in L1 only.
     Standalone(Standalone),
 }
 

@@ -77,7 +77,7 @@ fn read_config(
         max_staleness,
         failover,
         namespace_sampling,
-        protections: Safeguards::default(),
+        safeguards: Safeguards::default(),
     })
 }
 

@@ -65,7 +65,7 @@ impl RedisContext {
     pub fn new(setup: RedisSetup) -> RedisContext {
         let RedisSetup { config, tls, partitions, replica, clock } = setup;
         let (sharded, database) = (config.url.servers.sharded(), config.url.database);
-        let scripts = Script::ALL.iter().map(|script| script.text(sharded, config.protections)).collect();
+        let scripts = Script::ALL.iter().map(|script| script.text(sharded, config.safeguards)).collect();
         RedisContext {
             keys: KeySchema::new(&config.prefix, partitions, sharded).in_database(database),
             config,
@@ -94,7 +94,7 @@ impl RedisContext {
     /// data: another one had taken over in between.
     pub fn floor(&self, partition: u16) -> Version {
         // A test build may ignore it.
-        let on = |protection| self.config.protections.on(protection);
+        let on = |safeguard| self.config.safeguards.on(safeguard);
         let counts = on(Safeguard::Return) && on(Safeguard::NewEpoch);
         self.lock_floor(partition).filter(|_| counts).map_or(Version::ZERO, |floor| *floor)
     }

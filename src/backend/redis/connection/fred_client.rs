@@ -125,7 +125,7 @@ fn fred_config(relay: &Relay, credentials: &Credentials, database: Option<u8>) -
 fn performance(config: &RedisConfig, purpose: Purpose) -> PerformanceConfig {
     let broadcast_channel_capacity = match purpose {
         Purpose::Commands => MAX_WAITING_EVENTS,
-        Purpose::Subscription if config.protections.on(Safeguard::Lag) => MAX_WAITING_MESSAGES,
+        Purpose::Subscription if config.safeguards.on(Safeguard::Lag) => MAX_WAITING_MESSAGES,
         // Makes a test build overrun.
         Purpose::Subscription => MAX_WAITING_EVENTS,
     };

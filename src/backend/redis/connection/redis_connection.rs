@@ -165,14 +165,14 @@ impl Connection {
             primary.departed_deployment(group[0], sent_at).unwrap_or_else(|| "none".to_owned()).into(),
             match context.config.failover {
                 // A test build may trust entries from before a takeover immediately.
-                _ if !context.config.protections.on(Safeguard::Repair) => "trust".into(),
+                _ if !context.config.safeguards.on(Safeguard::Repair) => "trust".into(),
                 Failover::Repair => "repair".into(),
                 Failover::Cold => "cold".into(),
             },
             live_for(context.config.max_staleness).as_micros().to_string().into(),
             context.longest_pause().as_micros().to_string().into(),
             // A test build may omit it.
-            if context.config.protections.on(Safeguard::Return) {
+            if context.config.safeguards.on(Safeguard::Return) {
                 primary.term().to_string().into()
             } else {
                 "0".into()

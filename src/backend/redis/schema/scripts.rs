@@ -99,17 +99,17 @@ impl Script {
     }
 
     /// The Lua text. In a Cluster, messages are published to the shard only.
-    pub fn text(self, sharded: bool, protections: Safeguards) -> String {
+    pub fn text(self, sharded: bool, safeguards: Safeguards) -> String {
         let publish = if sharded { "SPUBLISH" } else { "PUBLISH" };
         // A test build may switch the safeguard off.
-        let restarts = if protections.on(Safeguard::NewEpoch) { "nil" } else { "1" };
+        let restarts = if safeguards.on(Safeguard::NewEpoch) { "nil" } else { "1" };
         let (flags, body) = match self {
             Script::Handshake => script!(" flags=allow-oom", "registry", "handshake"),
             Script::Audit => script!(" flags=allow-oom", "audit"),
             Script::PingPrimary => script!(" flags=allow-oom", "ping_primary"),
             // A drill may announce a write before it takes effect.
             #[cfg(feature = "drills")]
-            Script::Write if !protections.on(Safeguard::OneStep) => {
+            Script::Write if !safeguards.on(Safeguard::OneStep) => {
                 script!("", "sequenced_step", "selector_invalidations", "entry", "announce_first", "write")
             }
             Script::Write => script!("", "sequenced_step", "selector_invalidations", "entry", "write"),

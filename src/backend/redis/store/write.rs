@@ -48,12 +48,12 @@ impl RedisL2 {
             (true, _) => "once",
         }
         .to_owned();
-        if part.is_empty() && !self.context.config.protections.on(Safeguard::OneStep) {
+        if part.is_empty() && !self.context.config.safeguards.on(Safeguard::OneStep) {
             part = send("announce".to_owned(), timeout).await?.position.sequence.to_string();
         }
         let step = match send(part, timeout).await {
             Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
-                if !self.context.config.protections.on(Safeguard::NoRetry) =>
+                if !self.context.config.safeguards.on(Safeguard::NoRetry) =>
             {
                 send(String::new(), timeout.deadline.plus(Duration::from_secs(1)).into()).await?
             }

@@ -5,7 +5,7 @@
 -- floor before which everything counts as invalidated, the births of the young and the old hash,
 -- number of the list of patterns, and which replica has claimed their reclaim until when; then each
 -- pattern: selector record, size, bytes. The hashes hold the records of prefixes and tags, and
--- their own birth, so that an evicted one is told from an empty one.
+-- their own birth, so that an evicted one differs from an empty one.
 local SELECTOR_RECORD, RECORD, SEGMENTS = 56, 152, 16
 local NEVER, BIRTH = NOWHERE, 'b'
 

@@ -1,0 +1,32 @@
+//! Idioms and unwanted synonyms, for the comments of all sources and for the pages.
+
+/// Phrases that a reader has to translate before the sentence is clear.
+pub const IDIOMS: [&str; 27] = [
+    "; none:",
+    "are told",
+    "as grpc has it",
+    "asked of",
+    "at work",
+    "everybody",
+    "for ever",
+    "for good",
+    "has it that",
+    "heard of",
+    "hears of",
+    "in work",
+    "is told",
+    "made anew",
+    "make anew",
+    "nobody",
+    "page for people",
+    "papers",
+    "seen to",
+    "sees to",
+    "somebody",
+    "taken up",
+    "told of",
+    "who asks",
+    "who waits",
+    "who wants",
+    "whoever",
+];
