@@ -27,6 +27,7 @@ COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
 COPY src src
 COPY benches benches
+COPY tests/protocol tests/protocol
 
 # Reproducible build: the program contains no data of the builder. Backtraces have names but no line numbers.
 ARG SOURCE_DATE_EPOCH=0
