@@ -40,26 +40,26 @@ pub enum Safeguard {
 /// The safeguards that are on: all of them, outside of a test build.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Safeguards {
-    #[cfg(feature = "drills")]
+    #[cfg(any(test, feature = "drills"))]
     off: u32,
 }
 
 impl Safeguards {
     /// Returns true if `safeguard` is on.
-    #[cfg(feature = "drills")]
+    #[cfg(any(test, feature = "drills"))]
     pub fn on(self, safeguard: Safeguard) -> bool {
         self.off & safeguard as u32 == 0
     }
 
     /// Returns true: every safeguard is on.
-    #[cfg(not(feature = "drills"))]
+    #[cfg(not(any(test, feature = "drills")))]
     #[inline(always)]
     pub fn on(self, _: Safeguard) -> bool {
         true
     }
 
     /// Switches off one safeguard.
-    #[cfg(feature = "drills")]
+    #[cfg(any(test, feature = "drills"))]
     pub fn without(safeguard: Safeguard) -> Self {
         Safeguards { off: safeguard as u32 }
     }

@@ -108,7 +108,7 @@ impl Script {
             Script::Audit => script!(" flags=allow-oom", "audit"),
             Script::PingPrimary => script!(" flags=allow-oom", "ping_primary"),
             // A drill may announce a write before it takes effect.
-            #[cfg(feature = "drills")]
+            #[cfg(any(test, feature = "drills"))]
             Script::Write if !safeguards.on(Safeguard::OneStep) => {
                 script!("", "sequenced_step", "selector_invalidations", "entry", "announce_first", "write")
             }
@@ -155,7 +155,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "drills")]
     #[test]
     fn a_write_without_the_one_step_safeguard_announces_first() {
         let text = Script::Write.text(false, Safeguards::without(Safeguard::OneStep));
