@@ -23,25 +23,38 @@ servers := $(tools)/servers
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The program as the tests build it: all checks share one build. TWINTIER=PATH names another one.
+built_program = program=$${TWINTIER:-}; \
+	[ -n "$$program" ] || { .ci/system cargo cc; cargo test --locked --workspace --test user --no-run; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
+	program=$$(readlink -f "$$program")
+
 .PHONY: run
-run: ## Serve from a debug build; ARGS="--listen 127.0.0.1:50051" for arguments
+run: PROFILE ?= dev
+run: ## Serve from a debug build; ARGS="--listen 127.0.0.1:50051" for arguments, PROFILE=release for an optimized build
 	.ci/system cargo cc
-	cargo run --locked -- serve $(ARGS)
+	cargo run --locked --profile $(PROFILE) -- serve $(ARGS)
+
+.PHONY: build-tests
+build-tests: $(python)/ready $(grpcurl) ## Build the program and all tests, and install the tools of the tests
+	.ci/system cargo cc
+	cargo test --locked --workspace --all-targets --no-run
 
 .PHONY: test
 test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcurl and a Python environment when they are missing
 	.ci/system cargo cc redis-server redis-cli
 	TEST_PYTHON=$(python)/bin/python TEST_GRPCURL=$(grpcurl) cargo test --locked --workspace --all-targets --no-fail-fast
-	cargo test --locked --doc
-	cargo test --locked --lib --features drills coherence
+	cargo test --locked --workspace --doc
 
 .PHONY: test-readme
-test-readme: $(python)/ready $(grpcurl) ## Run the README on its own ports, with `cargo run --release` and `make run`
-	.ci/system cargo cc redis-server
-	cargo build --locked --release
-	cargo build --locked
+test-readme: $(python)/ready $(grpcurl) build-release ## Run the README on its own ports, with `cargo run --release` and `make run`
+	.ci/system redis-server
 	TEST_PYTHON=$(python)/bin/python TEST_GRPCURL=$(grpcurl) \
-	  cargo test --locked --test user -- --ignored --test-threads 1 as_it_stands
+	  cargo test --locked --workspace --test user -- --ignored --test-threads 1 as_it_stands
+
+.PHONY: build-release
+build-release: ## Build the optimized program
+	.ci/system cargo cc
+	cargo build --locked --release
 
 # The servers on PyPI are built without TLS.
 without_tls := --skip _tls --skip certificate
@@ -51,8 +64,8 @@ test-servers: $(servers)/ready ## Run the tests of Redis commands against Redis 
 	.ci/system cargo cc redis-server
 	for server in $(servers)/redis-server $(servers)/valkey-server; do \
 	  "$$server" --version; \
-	  TEST_REDIS=$$server cargo test --locked --no-fail-fast --test tier_conformance -- $(without_tls); \
-	  TEST_REDIS=$$server cargo test --locked --no-fail-fast --test api -- $(without_tls) \
+	  TEST_REDIS=$$server cargo test --locked --workspace --no-fail-fast --test tier_conformance -- $(without_tls); \
+	  TEST_REDIS=$$server cargo test --locked --workspace --no-fail-fast --test api -- $(without_tls) \
 	    basics:: batches:: conditions:: invalidation:: redis_setup:: selectors:: tokens::; \
 	done
 
@@ -77,6 +90,13 @@ bench: ## Measure CPU, rates and latencies beside floors and peers; QUICK=1, FIL
 	cargo build --locked --release --package twintier --package twintier-bench
 	QUICK=$(QUICK) FILTER="$(FILTER)" WRITE=$(WRITE) PROGRAM=$(if $(TWINTIER),$$(readlink -f "$(TWINTIER)")) \
 	  $${CARGO_TARGET_DIR:-target}/release/twintier-bench
+
+.PHONY: scale
+scale: ## Measure costs as entries, connections, replicas and subscribers grow; QUICK=1, WRITE=1 for docs/performance.md, TWINTIER=PATH for a built program
+	.ci/system cargo cc redis-server
+	cargo build --locked --release --package twintier --package twintier-bench
+	QUICK=$(QUICK) WRITE=$(WRITE) PROGRAM=$(if $(TWINTIER),$$(readlink -f "$(TWINTIER)")) \
+	  $${CARGO_TARGET_DIR:-target}/release/twintier-bench scale
 
 .PHONY: audit-cost
 audit-cost: ## Measure the cost of audits for Redis
@@ -103,10 +123,8 @@ memory-cost: ## Measure memory and CPU of entries, connections and calls, here a
 	.ci/system cargo cc redis-server redis-cli
 	cargo bench --locked --bench memory_cost
 
-# TWINTIER=PATH uses a program that is built already.
-packaging_test = program=$${TWINTIER:-}; \
-	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
-	PATH="$(packaging)/bin:$$PATH" TEST_GRPCURL=$(grpcurl) TEST_PROGRAM=$$(readlink -f "$$program") \
+packaging_test = $(built_program); \
+	PATH="$(packaging)/bin:$$PATH" TEST_GRPCURL=$(grpcurl) TEST_PROGRAM=$$program \
 	  $(packaging)/bin/python -m unittest discover --start-directory tests/packaging --pattern
 
 .PHONY: test-chart
@@ -121,9 +139,8 @@ test-images: $(packaging)/ready ## Check the Dockerfile and the compose file; TW
 .PHONY: test-page
 test-page: $(page)/ready ## Test the dashboard with Chromium, with pictures in target/page/; TWINTIER=PATH for a built program
 	.ci/system redis-server node chromium
-	program=$${TWINTIER:-}; \
-	[ -n "$$program" ] || { .ci/system cargo cc; cargo build --locked; program=$${CARGO_TARGET_DIR:-target}/debug/twintier; }; \
-	TEST_NODE=$(page) TEST_PROGRAM=$$(readlink -f "$$program") TEST_CHROMIUM=$$(command -v chromium) \
+	$(built_program); \
+	TEST_NODE=$(page) TEST_PROGRAM=$$program TEST_CHROMIUM=$$(command -v chromium) \
 	  node --test tests/page/page.test.mjs
 
 .PHONY: chart

@@ -67,9 +67,9 @@ fn every_block_of_the_readme_works() {
 }
 
 #[test]
-#[ignore = "needs a build: `make test-readme` runs it"]
+#[ignore = "needs a build for release: `make test-readme` runs it"]
 fn make_run_serves() {
-    let served = PastedServer::start("make run");
+    let served = PastedServer::start("make run PROFILE=release");
     assert_eq!(served.service.address, "127.0.0.1:50051");
     served.service.wait_for_health("l1-only");
     served.interrupt();
