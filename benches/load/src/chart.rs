@@ -13,7 +13,7 @@ const STEP: f64 = 34.0;
 const BAR: f64 = 18.0;
 
 /// Colours for light pages, and for dark ones.
-const STYLE: &str = "text { font: 14px system-ui, sans-serif; fill: #1f2328 } .small { font-size: 12px; fill: #59636e } \
+pub const STYLE: &str = "text { font: 14px system-ui, sans-serif; fill: #1f2328 } .small { font-size: 12px; fill: #59636e } \
                      .axis { stroke: #d1d9e0 } .over { fill: #bc6a2e } .met { fill: #2c7a4b } \
                      .goal { stroke: #1f2328; stroke-width: 3 } .page { fill: #ffffff } \
                      @media (prefers-color-scheme: dark) { text { fill: #f0f6fc } .small { fill: #9198a1 } \

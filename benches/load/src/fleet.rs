@@ -16,10 +16,10 @@ use crate::servers::{Cores, Server};
 use crate::text::Text;
 
 /// Shape of filling.
-const FILLING: Shape = Shape { connections: 2, in_flight: 1 };
-const SETTINGS: [(&str, &str); 2] = [("cache.default_ttl", "1h"), ("admin.listen", "127.0.0.1:0")];
+pub const FILLING: Shape = Shape { connections: 2, in_flight: 1 };
+pub const SETTINGS: [(&str, &str); 2] = [("cache.default_ttl", "1h"), ("admin.listen", "127.0.0.1:0")];
 /// A loaded machine makes a request slow, not wrong.
-const PATIENCE: [(&str, &str); 3] =
+pub const PATIENCE: [(&str, &str); 3] =
     [("redis.read_timeout", "15s"), ("redis.write_timeout", "15s"), ("redis.unresponsive_after", "15s")];
 const LARGE_L1: (&str, &str) = ("l1.size", "4GiB");
 /// The largest value has to be an eighth of L1 at most.
@@ -157,7 +157,8 @@ impl Fleet {
     }
 }
 
-fn namespace(row: &Row) -> &'static str {
+/// Namespace of the entries that a row reads or writes.
+pub fn namespace(row: &Row) -> &'static str {
     match row.operation {
         Operation::Get | Operation::BatchGet => READ,
         Operation::Set | Operation::BatchSet => WRITTEN,

@@ -6,6 +6,7 @@
 
 mod chart;
 mod client;
+mod curves;
 mod dialect;
 mod echo;
 mod fleet;
@@ -15,6 +16,7 @@ mod messages;
 mod plan;
 mod report;
 mod samples;
+mod scale;
 mod servers;
 mod smoke;
 mod template;
@@ -39,6 +41,8 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const KEYS: u32 = 100_000;
 /// Between these lines of docs/performance.md is the report.
 const MARKS: [&str; 2] = ["<!-- begin of the report -->\n", "<!-- end of the report -->\n"];
+/// Between these lines of the page are the curves.
+const CURVE_MARKS: [&str; 2] = ["<!-- begin of the curves -->\n", "<!-- end of the curves -->\n"];
 
 /// Options of `make bench`.
 struct Options {
@@ -58,16 +62,41 @@ struct Extent {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
         ["echo", runtime] => return echo::serve(runtime),
         ["smoke"] => return smoke::main(),
-        [] => {}
+        ["scale"] | [] => {}
         _ => panic!("unknown arguments: {arguments:?}"),
     }
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let is_set = |name: &str| !variable(name).is_empty();
     let options = Options { is_quick: is_set("QUICK"), filter: variable("FILTER"), writes: is_set("WRITE") };
-    run(&options);
+    match arguments[..] {
+        ["scale"] => run_curves(&options),
+        _ => run(&options),
+    }
+}
+
+fn run_curves(options: &Options) {
+    let (plan, timeout) = match options.is_quick {
+        true => (scale::QUICK, Duration::from_secs(10 * 60)),
+        false => (scale::FULL, Duration::from_secs(40 * 60)),
+    };
+    let _ends = servers::EndsAll;
+    end_with_this(timeout);
+    let (begin, load_before) = (Instant::now(), load_average());
+    let curves = scale::curves(&plan);
+    let (time, load_after) = (begin.elapsed().as_secs(), load_average());
+    let mut text = format!(
+        "{}- medians of {} rounds of {:?}; load average before and after: {load_before}, {load_after}; the run took {time} s\n\n",
+        machine(),
+        plan.rounds,
+        plan.time,
+    );
+    text += &curves::tables(&curves);
+    println!("{text}");
+    save("scale", &text, &curves::draw(&curves), options.writes.then_some(CURVE_MARKS));
 }
 
 fn run(options: &Options) {
@@ -88,10 +117,7 @@ fn run(options: &Options) {
     text += &report::tables(&rows, &samples);
     let picture = chart::draw(&Comparison::all(&rows, &samples));
     println!("{text}");
-    save(&Path::new(ROOT).join("target/bench"), &text, &picture);
-    if options.writes {
-        write_page(&text, &picture);
-    }
+    save("performance", &text, &picture, options.writes.then_some(MARKS));
 }
 
 impl Extent {
@@ -139,6 +165,25 @@ fn end_with_this(timeout: Duration) {
 
 /// Machine, commit and extent of the run.
 fn head(options: &Options, extent: &Extent, rows: &[Row]) -> String {
+    let memcached = match servers::find("memcached") {
+        Some(_) => output("memcached", &["--version"]),
+        None => "not installed, left out".to_owned(),
+    };
+    let kind = if options.is_quick { "quick" } else { "full" };
+    let limits = extent.limits;
+    let filter = if options.filter.is_empty() { String::new() } else { format!(", rows with {:?}", options.filter) };
+    format!(
+        "- {kind} run{filter}: {} rows, {} rounds of {:?} each after {:?} of warm-up\n{}- memcached: {memcached}\n",
+        rows.len(),
+        extent.rounds,
+        limits.time,
+        limits.warm_up,
+        machine(),
+    )
+}
+
+/// Program, machine and Redis.
+fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("unknown");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -146,21 +191,9 @@ fn head(options: &Options, extent: &Extent, rows: &[Row]) -> String {
     let program = output(&servers::program().display().to_string(), &["--version"]);
     let redis = output("redis-server", &["--version"]);
     let redis = redis.split(' ').find_map(|word| word.strip_prefix("v=")).unwrap_or("unknown").to_owned();
-    let memcached = match servers::find("memcached") {
-        Some(_) => output("memcached", &["--version"]),
-        None => "memcached: not installed, left out".to_owned(),
-    };
-    let kind = if options.is_quick { "quick" } else { "full" };
-    let limits = extent.limits;
-    let filter = if options.filter.is_empty() { String::new() } else { format!(", rows with {:?}", options.filter) };
     format!(
-        "- {kind} run of {program}{filter}: {} rows, {} rounds of {:?} each after {:?} of warm-up\n\
-         - {model}, {cores} cores: the measured server on one, the client and the Redis of the service on another\n\
-         - Redis {redis}; {memcached}\n",
-        rows.len(),
-        extent.rounds,
-        limits.time,
-        limits.warm_up,
+        "- {program}; {model}, {cores} cores: the measured server on one, the client and the Redis of the service on another\n\
+         - Redis {redis}\n"
     )
 }
 
@@ -174,23 +207,22 @@ fn load_average() -> String {
     text.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
-fn save(folder: &Path, text: &str, picture: &str) {
-    std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join("report.md"), text).unwrap();
-    std::fs::write(folder.join("performance.svg"), picture).unwrap();
-}
-
-/// Replaces report and picture of docs/performance.md.
-fn write_page(text: &str, picture: &str) {
-    let docs = Path::new(ROOT).join("docs");
-    let page = std::fs::read_to_string(docs.join("performance.md")).unwrap();
-    std::fs::write(docs.join("performance.md"), with_report(&page, text)).unwrap();
-    std::fs::write(docs.join("performance.svg"), picture).unwrap();
+/// Writes text and picture to target/bench, and to docs/performance.md between these marks if there
+/// are any.
+fn save(name: &str, text: &str, picture: &str, marks: Option<[&str; 2]>) {
+    let (folder, docs) = (Path::new(ROOT).join("target/bench"), Path::new(ROOT).join("docs"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("{name}.md")), text).unwrap();
+    std::fs::write(folder.join(format!("{name}.svg")), picture).unwrap();
+    if let Some(marks) = marks {
+        let page = std::fs::read_to_string(docs.join("performance.md")).unwrap();
+        std::fs::write(docs.join("performance.md"), with_report(&page, text, marks)).unwrap();
+        std::fs::write(docs.join(format!("{name}.svg")), picture).unwrap();
+    }
 }
 
 /// Returns the page with this text between its marks.
-fn with_report(page: &str, text: &str) -> String {
-    let [begin, end] = MARKS;
+fn with_report(page: &str, text: &str, [begin, end]: [&str; 2]) -> String {
     let (before, rest) = page.split_once(begin).expect("a begin mark");
     let (_, after) = rest.split_once(end).expect("an end mark");
     format!("{before}{begin}\n{text}\n{end}{after}")

@@ -185,7 +185,7 @@ impl fmt::Display for Row {
 
 const SINGLE: Shape = Shape { connections: 1, in_flight: 1 };
 const MANY: Shape = Shape { connections: 50, in_flight: 1 };
-const MULTIPLEXED: Shape = Shape { connections: 8, in_flight: 16 };
+pub const MULTIPLEXED: Shape = Shape { connections: 8, in_flight: 16 };
 /// Shape of batches.
 const BATCHES: Shape = Shape { connections: 8, in_flight: 1 };
 

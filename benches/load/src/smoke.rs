@@ -6,7 +6,7 @@ use crate::client::Limits;
 use crate::plan::{self, Row};
 use crate::report::{self, Comparison};
 use crate::samples::{Sample, Samples};
-use crate::{Extent, MARKS, chart, end_with_this, may_be_absent, measure, servers, with_report};
+use crate::{Extent, MARKS, chart, curves, end_with_this, may_be_absent, measure, scale, servers, with_report};
 
 /// Keys: more than a small L1 holds.
 const KEYS: u32 = 2_000;
@@ -23,6 +23,7 @@ pub fn main() {
     rows.iter().filter(|row| !(may_be_absent(row) && samples.of(row).is_empty())).for_each(|row| check(row, &samples));
     check_report(&rows, &samples);
     check_filter(&rows);
+    check_curves();
     println!("{} rows with right answers", rows.len());
 }
 
@@ -51,7 +52,7 @@ fn check_report(rows: &[Row], samples: &Samples) {
     let picture = chart::draw(&comparisons);
     assert_eq!(picture.matches("class=\"goal\"").count(), goals, "{picture}");
     let page = format!("before\n{}old\n{}after\n", MARKS[0], MARKS[1]);
-    let written = with_report(&page, "new");
+    let written = with_report(&page, "new", MARKS);
     assert_eq!(written, format!("before\n{}\nnew\n{}after\n", MARKS[0], MARKS[1]));
 }
 
@@ -60,4 +61,14 @@ fn check_filter(rows: &[Row]) {
     assert!(chosen.iter().any(|row| row.request() == "L2 hit"));
     assert!(chosen.iter().any(|row| row.request() == "tonic echo, current_thread"));
     assert!(!chosen.iter().any(|row| row.request() == "Set"));
+}
+
+fn check_curves() {
+    let curves = scale::curves(&scale::SMALLEST);
+    assert_eq!(curves.len(), 4);
+    let lines: Vec<&curves::Line> = curves.iter().flat_map(|curve| &curve.lines).collect();
+    assert!(lines.iter().all(|line| line.points.len() == 2 && line.points.iter().all(|(_, cost)| *cost > 0.0)));
+    let (text, picture) = (curves::tables(&curves), curves::draw(&curves));
+    curves.iter().for_each(|curve| assert!(text.contains(curve.title) && picture.contains(curve.title), "{text}"));
+    assert_eq!(picture.matches("<polyline").count(), lines.len(), "{picture}");
 }
