@@ -84,7 +84,7 @@ impl Service {
         let metrics = MetricsConfig::from_variables(owned, prometheus, &replica.id);
         let observers = Observers { metrics, ..Observers::default() };
         let app = runtime.block_on(App::start_as(replica, config, observers)).unwrap();
-        let endpoint = Endpoint::from_shared(format!("http://{}", app.address())).unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", app.address().unwrap())).unwrap();
         let clients = caller.block_on(async {
             let channels = join_all((0..SHAPE.0).map(|_| endpoint.connect())).await;
             let mut clients: Vec<_> =

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 
 use crate::admin::{self, Admin, AdminConfig};
 use crate::backend::boot_clock::BootClock;
@@ -34,7 +34,7 @@ use crate::cache::tiered::Tiered;
 use crate::config::Config;
 use crate::grpc::health::HealthApi;
 use crate::grpc::{AdminApi, CacheApi, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics};
-use crate::net::acceptor::{ListenError, listen};
+use crate::net::listener::{ListenError, Listener};
 use crate::shutdown::{Lifecycle, Stop};
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
 
@@ -47,7 +47,7 @@ const ADMIN_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running service.
 pub struct App {
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     serving: ServerHandle,
     admin: Option<(SocketAddr, Admin)>,
     parts: ServiceParts,
@@ -77,8 +77,8 @@ pub enum StartError {
 
 /// Sockets that are bound before anything else is started.
 struct Listeners {
-    grpc: TcpListener,
-    admin: Option<(TcpListener, SocketAddr)>,
+    grpc: Vec<Listener>,
+    admin: Option<(Listener, SocketAddr)>,
 }
 
 /// The cache and the parts it is made of.
@@ -125,7 +125,8 @@ impl App {
     /// Starts a service as this replica, with these tracing and metrics hooks.
     pub async fn start_as(replica: Replica, config: Config, observers: Observers) -> Result<App, StartError> {
         let tls = config.redis.as_ref().map(tls::client_of).transpose()?.flatten();
-        let (grpc, address) = listen("server.listen", config.server.listen)?;
+        let grpc = config.server.bind().await?;
+        let address = grpc.iter().find_map(Listener::address);
         let admin = config.admin.as_ref().map(AdminConfig::bind).transpose()?;
         announce(&config, address, admin.as_ref().map(|(_, address)| *address), &replica);
         let (health_sender, health) = watch::channel(Health::starting());
@@ -138,8 +139,8 @@ impl App {
         Ok(App { address, serving, admin, parts })
     }
 
-    /// Returns the address of the gRPC server.
-    pub fn address(&self) -> SocketAddr {
+    /// Returns the TCP address of the gRPC server; `None` if TCP is off.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -318,19 +319,21 @@ fn fleet_query(reports: Arc<StatsReporter>) -> admin::FleetQuery {
     })
 }
 
-fn announce(config: &Config, address: SocketAddr, admin: Option<SocketAddr>, replica: &Replica) {
+fn announce(config: &Config, address: Option<SocketAddr>, admin: Option<SocketAddr>, replica: &Replica) {
     let version = env!("CARGO_PKG_VERSION");
     if let (Some(address), Some(admin)) = (admin, &config.admin) {
         let dashboard = if admin.page { format!("http://{address}/") } else { "off".to_owned() };
         tracing::info!(%dashboard, metrics = %format_args!("http://{address}/metrics"), "admin server listening");
     }
+    let address = address.map(display);
+    let socket = config.server.unix.as_ref().map(|unix| display(unix.path.display()));
     match &config.redis {
         Some(redis) => {
             let (url, max_staleness_ms) = (&redis.url, millis(config.coherence.max_staleness));
-            tracing::info!(%address, version, replica = %replica.id, redis = %url, max_staleness_ms, "twintier serves");
+            tracing::info!(address, socket, version, replica = %replica.id, redis = %url, max_staleness_ms, "twintier serves");
         }
         None => {
-            tracing::info!(%address, version, replica = %replica.id, "twintier serves");
+            tracing::info!(address, socket, version, replica = %replica.id, "twintier serves");
             tracing::warn!(
                 "no Redis is configured (redis.url): L1 only; entries live in this replica's memory and nowhere else"
             );

@@ -11,8 +11,8 @@
 //!                          cache/                      the core: knows no transport, no Redis, no memory library
 //! ```
 //!
-//! `net/` accepts and closes TCP connections for the servers of `grpc/` and `admin/`; it knows no
-//! other module but `sync`, the locks. `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units`
+//! `net/` accepts and closes connections over TCP and unix sockets for the servers of `grpc/` and
+//! `admin/`; it knows no other module but `sync`, the locks. `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units`
 //! formats durations and sizes, `suggest` finds the name that a misspelt one means.
 //! `tests/layering.rs` holds this picture.
 //!

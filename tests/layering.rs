@@ -14,7 +14,7 @@ const EDGES: [&str; 6] = ["backend", "cli", "config", "grpc", "telemetry", "admi
 
 /// The configuration types of the edges. `config` reads the settings into them, and may name nothing
 /// else of another edge.
-const CONFIGURATIONS: [&str; 15] = [
+const CONFIGURATIONS: [&str; 16] = [
     "admin::AdminConfig",
     "backend::memory::Eviction",
     "backend::memory::L1Config",
@@ -28,6 +28,7 @@ const CONFIGURATIONS: [&str; 15] = [
     "backend::redis::TlsFiles",
     "grpc::ServerConfig",
     "grpc::Http2Config",
+    "grpc::UnixSocketConfig",
     "telemetry::logs::Format",
     "telemetry::logs::LogConfig",
 ];

@@ -14,7 +14,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::recorder::Recorder;
 use super::sources::{AdminSources, MetricsText};
 use crate::cache::key_form::KeyForm;
-use crate::net::acceptor::{ListenError, listen};
+use crate::net::listener::{ListenError, Listener};
 
 /// Configuration of the admin server.
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +53,13 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 impl AdminConfig {
     /// Listens for the admin server. Falls back to any free port unless the address is set
     /// explicitly, so that several replicas run on one machine.
-    pub fn bind(&self) -> Result<(TcpListener, SocketAddr), ListenError> {
-        match listen("admin.listen", self.listen) {
-            Err(_) if !self.listen_is_given => listen("admin.listen", SocketAddr::new(self.listen.ip(), 0)),
+    pub fn bind(&self) -> Result<(Listener, SocketAddr), ListenError> {
+        let listener = match Listener::tcp("admin.listen", self.listen) {
+            Err(_) if !self.listen_is_given => Listener::tcp("admin.listen", SocketAddr::new(self.listen.ip(), 0)),
             bound => bound,
-        }
+        }?;
+        let address = listener.address().unwrap_or(self.listen);
+        Ok((listener, address))
     }
 }
 
@@ -66,9 +67,9 @@ impl AdminConfig {
 
 impl Admin {
     /// Starts to serve on a bound listener.
-    pub fn start(listener: TcpListener, config: AdminConfig, sources: AdminSources) -> Admin {
+    pub fn start(listener: Listener, config: AdminConfig, sources: AdminSources) -> Admin {
         let (closing, kill, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let local = listener.address().is_some_and(|address| address.ip().is_loopback());
         let AdminSources { observed, fleet, metrics } = sources;
         let mut router = super::health::routes(observed.health.clone(), observed.l2.clone());
         if let Some(metrics) = metrics {

@@ -52,7 +52,7 @@ fn setting(loaded: &Loaded, path: &str) -> Setting {
 fn nothing_given_is_the_default_configuration() {
     let loaded = Config::load(&Sources::default()).unwrap();
     let config = &loaded.config;
-    assert_eq!(config.server.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!((config.server.listen, config.server.unix.as_ref()), ("127.0.0.1:50051".parse().ok(), None));
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.namespaces.default_policy, NamespacePolicy::default());
     assert_eq!(config.l1.size, 256 << 20);
@@ -61,6 +61,32 @@ fn nothing_given_is_the_default_configuration() {
     for setting in loaded.settings {
         assert_eq!((&setting.value, &setting.origin), (&setting.default, &Origin::Default), "{}", setting.path);
     }
+}
+
+#[test]
+fn a_unix_socket_has_a_path_and_permissions() {
+    let server = |overrides: &[(&str, &str)]| config(&flags(overrides)).server;
+    let path = ("server.listen_unix", "/run/twintier/grpc.sock");
+    for (mode, expected) in [("0660", 0o660), ("600", 0o600), ("0777", 0o777), ("000", 0)] {
+        let unix = server(&[path, ("server.unix_mode", mode)]).unix.unwrap();
+        assert_eq!((unix.path.to_str(), unix.mode), (Some(path.1), expected));
+    }
+    let both = server(&[path]);
+    assert!(both.listen.is_some() && both.unix.is_some_and(|unix| unix.mode == 0o660));
+    let only = server(&[path, ("server.tcp", "false")]);
+    assert!(only.listen.is_none() && only.unix.is_some());
+    let refused = |overrides: &[(&str, &str)]| problems(&flags(overrides)).join("\n");
+    for mode in ["0o660", "rw-rw----", "8", "0860", "1777", "77777"] {
+        let problem = refused(&[path, ("server.unix_mode", mode)]);
+        assert!(problem.contains("server.unix_mode: must be permissions in octal, from 0000 to 0777"), "{problem}");
+        assert!(problem.contains(&format!("{mode:?}")), "{problem}");
+    }
+    let long = "/".repeat(108);
+    let problem = refused(&[("server.listen_unix", &long)]);
+    assert!(problem.contains("server.listen_unix: must be the path of a socket, 1 to 107 bytes"), "{problem}");
+    let problem = refused(&[("server.tcp", "false")]);
+    assert!(problem.contains("server.tcp: must be true without a unix socket"), "{problem}");
+    assert!(problem.contains("server.listen_unix is not set"), "{problem}");
 }
 
 #[test]

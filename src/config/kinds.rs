@@ -14,6 +14,9 @@ use super::reader::{Declaration, Fallback, Reader};
 use super::setting::{REDACTED, SettingKind};
 use crate::units::{Ratio, format_duration, format_size, parse_duration, parse_share, parse_size};
 
+/// Longest path of a unix socket: `sun_path` of Linux, less the byte that ends it.
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+
 impl Reader {
     /// A duration within limits.
     pub fn duration(
@@ -176,6 +179,29 @@ impl Reader {
         let parse = |text: &str| filled(text).map(|text| Some(PathBuf::from(text)));
         let show = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
         self.read(declare(path, SettingKind::Path, "path of a file", doc), None.into(), parse, show)
+    }
+
+    /// Optional path of a unix socket, short enough for the system.
+    pub fn socket(&mut self, path: &str, doc: &'static str) -> Option<PathBuf> {
+        let expects = format!("path of a socket, 1 to {MAX_SOCKET_PATH_BYTES} bytes");
+        let fits = |text: &str| (1..=MAX_SOCKET_PATH_BYTES).contains(&text.len()) && !text.contains(char::is_control);
+        let parse = |text: &str| fits(text).then(|| Some(text.into())).ok_or_else(|| format!("must be the {expects}"));
+        let show = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
+        self.read(declare(path, SettingKind::Path, &expects, doc), None.into(), parse, show)
+    }
+
+    /// Permissions of a file, as octal text.
+    pub fn file_mode(&mut self, path: &str, default: u32, doc: &'static str) -> u32 {
+        let expects = "permissions in octal, from 0000 to 0777";
+        let is_octal =
+            |text: &str| (3..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+        let parse = |text: &str| {
+            let mode = is_octal(text).then(|| u32::from_str_radix(text, 8).ok()).flatten();
+            mode.filter(|mode| *mode <= 0o777).ok_or_else(|| format!("must be {expects}"))
+        };
+        self.read(declare(path, SettingKind::Text, expects, doc), default.into(), parse, |mode| {
+            Some(format!("{mode:04o}"))
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::cache::quoted::quoted;
+use crate::net::peer::Peer;
 use crate::sync::Mutex;
 
 const HINT: &str = "This port speaks gRPC (HTTP/2 without TLS).\n";
@@ -106,7 +107,7 @@ impl ProxyWarnings {
     /// HTTP/2.
     ///
     /// Logs the PROXY protocol: the proxy is misconfigured, and its callers cannot see why.
-    pub fn answer(&self, preface: &[u8], peer: SocketAddr, page: Option<SocketAddr>) -> Vec<u8> {
+    pub fn answer(&self, preface: &[u8], peer: Peer, page: Option<SocketAddr>) -> Vec<u8> {
         if preface.starts_with(PROXY_V1) || preface.starts_with(PROXY_V2) {
             if let Some(connections) = self.count(Instant::now()) {
                 tracing::warn!(%peer, connections, "a peer sent the PROXY protocol, which is not supported");

@@ -3,7 +3,6 @@
 //! It ends when the response was sent or abandoned.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, Request};
@@ -14,6 +13,7 @@ use tracing::field::Empty;
 use super::method_names::{OTHER, full_method_names, status_name};
 use crate::cache::spans::{DEGRADED, ITEMS, NAMESPACE, OUTCOME, RPC, TARGET, TIER};
 use crate::cache::tiered::{GetAnswer, GetOutcome, Tier};
+use crate::net::peer::Peer;
 
 const SYSTEM: &str = "rpc.system.name";
 const METHOD: &str = "rpc.method";
@@ -35,9 +35,11 @@ pub struct RpcSpan(Span);
 
 impl RpcSpan {
     /// Begins a span, or returns `None` if the RPC is not sampled.
-    pub fn begin<B>(tracing: &Tracing, request: &Request<B>, peer: SocketAddr) -> Option<RpcSpan> {
+    pub fn begin<B>(tracing: &Tracing, request: &Request<B>, peer: Peer) -> Option<RpcSpan> {
         let span = tracing(request.headers(), &|| {
             let method = method(request.uri().path());
+            // The peer of a unix socket has no address.
+            let peer = peer.socket_address();
             tracing::info_span!(
                 target: TARGET,
                 parent: None,
@@ -49,8 +51,8 @@ impl RpcSpan {
                 { METHOD } = method,
                 { STATUS } = Empty,
                 { ERROR_TYPE } = Empty,
-                { PEER } = peer.ip().to_string().as_str(),
-                { PEER_PORT } = peer.port(),
+                { PEER } = peer.map(|peer| peer.ip().to_string()),
+                { PEER_PORT } = peer.map(|peer| peer.port()),
                 { NAMESPACE } = Empty,
                 { OUTCOME } = Empty,
                 { TIER } = Empty,

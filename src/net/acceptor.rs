@@ -1,12 +1,8 @@
-//! The accept loop of a TCP server: listens, and admits connections within limits.
+//! The accept loop of a server: admits connections within limits, and serves each in a task.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,67 +10,22 @@ use tokio_util::task::TaskTracker;
 use super::connections::{
     Activity, AdmittedConnection, ConnectionLimit, ConnectionLimits, ConnectionSlot, Connections,
 };
+use super::listener::Listener;
+use super::peer::Peer;
+use super::stream::Stream;
 
-/// Maximum number of connections that wait to be accepted.
-///
-/// The kernel caps it at net.core.somaxconn.
-const BACKLOG: u32 = 1024;
 /// Pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Minimum interval of warnings about the same cause.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Error of an address that the process cannot listen on.
-#[derive(Debug, thiserror::Error)]
-#[error("{setting} {address}: {cause}")]
-pub struct ListenError {
-    /// The setting that gives the address.
-    pub setting: &'static str,
-    /// The address.
-    pub address: SocketAddr,
-    /// Error of the operating system.
-    pub cause: io::Error,
-}
-
-/// Binds the address that `setting` gives, and listens on it. Returns the bound address, too.
-///
-/// `[::]` accepts IPv4, too, and means `0.0.0.0` on a system without IPv6.
-pub fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let listener = bind_or_fall_back(address, bind);
-    let listener = listener.map_err(|cause| ListenError { setting, address, cause })?;
-    let address = listener.local_addr().unwrap_or(address);
-    Ok((listener, address))
-}
-
-fn bind_or_fall_back<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
-    match bind(address) {
-        Err(error) if is_without_ipv6(&error) && address.ip() == Ipv6Addr::UNSPECIFIED => {
-            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
-        }
-        bound => bound,
-    }
-}
-
-/// Returns true if a socket failed because the system has no IPv6 or it is disabled.
-fn is_without_ipv6(error: &io::Error) -> bool {
-    let errno = error.raw_os_error();
-    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|without| errno == Some(without.raw_os_error()))
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart does not wait for connections of the previous process in TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// The accept loop of a server.
+/// The accept loop of a server. Clones, one for each listener, share the limits.
+#[derive(Clone)]
 pub struct Acceptor {
     /// Name of the server in the log.
     pub server: &'static str,
-    /// Connection limits.
-    pub limits: ConnectionLimits,
+    /// The open connections, and their limits.
+    pub connections: Arc<Connections>,
     /// Bytes that are sent to a connection that is rejected.
     pub refusal: &'static [u8],
     /// Stops accepting when it is cancelled.
@@ -88,9 +39,9 @@ pub struct Acceptor {
 /// An admitted connection.
 pub struct AcceptedConnection {
     /// The stream.
-    pub stream: TcpStream,
-    /// The address of the peer.
-    pub peer: SocketAddr,
+    pub stream: Stream,
+    /// The peer.
+    pub peer: Peer,
     /// The slot of the connection. The task that serves it keeps it.
     pub slot: Arc<ConnectionSlot>,
 }
@@ -109,22 +60,21 @@ impl Acceptor {
     ///
     /// Connections that the kernel has completed by then are served, too: their peers are connected
     /// and may have sent a request.
-    pub async fn run<Serve, Work>(self, listener: TcpListener, serve: Serve)
+    pub async fn run<Serve, Work>(self, listener: Listener, serve: Serve)
     where
         Serve: Fn(AcceptedConnection) -> Work,
         Work: Future<Output = ()> + Send + 'static,
     {
-        let connections = Connections::new(self.limits);
         let mut failed = Warnings::default();
         let mut reached = [Warnings::default(), Warnings::default()];
-        let mut admit = |stream, peer: SocketAddr| {
-            let AdmittedConnection { slot, reached: limit } = connections.admit(peer.ip(), Activity::Waiting);
+        let mut admit = |stream, peer: Peer| {
+            let AdmittedConnection { slot, reached: limit } = self.connections.admit(peer.ip(), Activity::Waiting);
             if let Some(limit) = limit {
-                self.warn(&mut reached[limit as usize], limit, peer.ip());
+                self.warn(&mut reached[limit as usize], limit, peer);
             }
             match slot {
                 Some(slot) => self.spawn(serve(AcceptedConnection { stream, peer, slot: Arc::new(slot) })),
-                None => self.turn_away(stream, connections.clone()),
+                None => self.turn_away(stream),
             }
         };
         loop {
@@ -142,12 +92,8 @@ impl Acceptor {
                 }
             }
         }
-        let Ok(listener) = listener.into_std() else { return };
-        for _ in 0..=BACKLOG {
-            let Ok((stream, peer)) = listener.accept() else { return };
-            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-                admit(stream, peer);
-            }
+        for (stream, peer) in listener.close() {
+            admit(stream, peer);
         }
     }
 
@@ -155,19 +101,20 @@ impl Acceptor {
         self.tasks.spawn(self.kill.clone().run_until_cancelled_owned(work));
     }
 
-    fn turn_away(&self, mut stream: TcpStream, connections: Arc<Connections>) {
-        let message = self.refusal;
+    fn turn_away(&self, mut stream: Stream) {
+        let (connections, message) = (self.connections.clone(), self.refusal);
         self.spawn(async move { connections.turn_away(&mut stream, message).await });
     }
 
-    fn warn(&self, warnings: &mut Warnings, limit: ConnectionLimit, peer: IpAddr) {
+    fn warn(&self, warnings: &mut Warnings, limit: ConnectionLimit, peer: Peer) {
         let Some(count) = warnings.due() else { return };
-        let (server, ConnectionLimits { connections, per_peer }) = (self.server, self.limits);
+        let (server, ConnectionLimits { connections, per_peer }) = (self.server, self.connections.limits());
         match limit {
             ConnectionLimit::All => {
                 tracing::warn!(server, limit = connections, count, "connection limit reached; closing connections")
             }
             ConnectionLimit::Peer => {
+                let peer = peer.socket_address().map_or_else(|| peer.to_string(), |address| address.ip().to_string());
                 tracing::warn!(server, %peer, limit = per_peer, count, "connection limit of a peer reached; closing its connections");
             }
         }
@@ -191,19 +138,6 @@ impl Warnings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_unspecified_address_falls_back_to_ipv4_without_ipv6() {
-        let without = |address: SocketAddr| {
-            if address.is_ipv4() { Ok(address) } else { Err(io::Error::from(Errno::AFNOSUPPORT)) }
-        };
-        let listened = |text: &str| bind_or_fall_back(text.parse().expect("an address"), without).ok();
-        assert_eq!(listened("[::]:50051"), "0.0.0.0:50051".parse().ok());
-        assert_eq!(listened("[::1]:50051"), None, "no other address stands for it");
-        let taken = |_| Err::<(), _>(io::Error::from(Errno::ADDRINUSE));
-        let error = bind_or_fall_back("[::]:1".parse().expect("an address"), taken).expect_err("taken");
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn warnings_have_an_interval_and_a_count() {

@@ -8,11 +8,11 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::close;
+use super::stream::Stream;
 use crate::sync::Mutex;
 
 /// Maximum number of rejected connections that are closed gracefully at a time. Others are dropped.
@@ -61,7 +61,7 @@ pub struct Connections {
 /// The slot of one connection, until it is dropped.
 pub struct ConnectionSlot {
     connections: Arc<Connections>,
-    peer: Peer,
+    peer: PeerKey,
     id: u64,
     evicted: CancellationToken,
 }
@@ -77,14 +77,14 @@ pub struct AdmittedConnection {
 /// A peer as it is counted: an IPv4 address, or the first 64 bits of an IPv6 address, which are
 /// assigned to one host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Peer(IpAddr);
+struct PeerKey(IpAddr);
 
 #[derive(Default)]
 struct ConnectionsState {
     /// Counter that orders ids and changes of activity by time.
     clock: u64,
     total: usize,
-    peers: HashMap<Peer, HashMap<u64, ConnectionEntry>>,
+    peers: HashMap<PeerKey, HashMap<u64, ConnectionEntry>>,
 }
 
 struct ConnectionEntry {
@@ -101,6 +101,11 @@ impl Connections {
         Arc::new(Connections { limits, state: Mutex::default(), turned_away: Semaphore::new(MAX_TURNED_AWAY) })
     }
 
+    /// Returns the limits.
+    pub fn limits(&self) -> ConnectionLimits {
+        self.limits
+    }
+
     /// Finds a slot for a connection of `peer`, which begins with this activity.
     ///
     /// At the limit of a peer, one of its own connections is evicted. At the total limit, the peer
@@ -108,7 +113,7 @@ impl Connections {
     /// connection of a peer with fewer. The connection that has waited longest is evicted first. If
     /// all are protected, the new connection is rejected.
     pub fn admit(self: &Arc<Self>, peer: IpAddr, activity: Activity) -> AdmittedConnection {
-        let peer = Peer::of(peer);
+        let peer = PeerKey::of(peer);
         let mut state = self.lock();
         let own = state.count(peer);
         let reached = if own >= self.limits.per_peer {
@@ -134,7 +139,7 @@ impl Connections {
     }
 
     /// Writes `message` to a connection without a slot and closes it.
-    pub async fn turn_away(&self, stream: &mut TcpStream, message: &[u8]) {
+    pub async fn turn_away(&self, stream: &mut Stream, message: &[u8]) {
         let Ok(_permit) = self.turned_away.try_acquire() else { return };
         // Few bytes: the send buffer of the socket takes them.
         let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, stream.write_all(message)).await;
@@ -154,25 +159,25 @@ impl ConnectionsState {
         self.clock
     }
 
-    fn count(&self, peer: Peer) -> usize {
+    fn count(&self, peer: PeerKey) -> usize {
         self.peers.get(&peer).map_or(0, HashMap::len)
     }
 
     /// Returns the connections of a peer that may be evicted.
-    fn evictable(&self, peer: Peer) -> impl Iterator<Item = (&u64, &ConnectionEntry)> {
+    fn evictable(&self, peer: PeerKey) -> impl Iterator<Item = (&u64, &ConnectionEntry)> {
         let entries = self.peers.get(&peer).into_iter().flatten();
         entries.filter(|(_, entry)| entry.activity != Activity::Protected)
     }
 
     /// Returns the connection of `peer` that is evicted first: the start of its activity, and its
     /// id.
-    fn first_to_go(&self, peer: Peer) -> Option<(u64, u64)> {
+    fn first_to_go(&self, peer: PeerKey) -> Option<(u64, u64)> {
         let first = self.evictable(peer).min_by_key(|(_, entry)| (entry.activity, entry.since));
         first.map(|(id, entry)| (entry.since, *id))
     }
 
     /// Returns the connection that is evicted for a new one of `peer`.
-    fn first_to_go_for(&self, peer: Peer) -> Option<(Peer, u64)> {
+    fn first_to_go_for(&self, peer: PeerKey) -> Option<(PeerKey, u64)> {
         let own = self.evictable(peer).count();
         let counted = self.peers.keys().map(|other| (self.evictable(*other).count(), *other));
         let heavier = counted.filter(|(count, other)| *other == peer || *count > own);
@@ -182,7 +187,7 @@ impl ConnectionsState {
     }
 
     /// Removes a connection, if it is still present.
-    fn remove(&mut self, peer: Peer, id: u64) {
+    fn remove(&mut self, peer: PeerKey, id: u64) {
         let Some(entries) = self.peers.get_mut(&peer) else { return };
         let Some(entry) = entries.remove(&id) else { return };
         entry.evicted.cancel();
@@ -221,7 +226,7 @@ impl ConnectionSlot {
     }
 
     /// Closes the connection after it was evicted.
-    pub async fn turn_away(&self, stream: &mut TcpStream) {
+    pub async fn turn_away(&self, stream: &mut Stream) {
         self.connections.turn_away(stream, &[]).await;
     }
 }
@@ -232,20 +237,20 @@ impl Drop for ConnectionSlot {
     }
 }
 
-// === impl Peer ===
+// === impl PeerKey ===
 
 /// Returns the address that identifies a peer: the IPv4 address, or the /64 of the IPv6 address.
 pub fn peer_address(address: IpAddr) -> IpAddr {
-    Peer::of(address).0
+    PeerKey::of(address).0
 }
 
-impl Peer {
-    fn of(address: IpAddr) -> Peer {
+impl PeerKey {
+    fn of(address: IpAddr) -> PeerKey {
         match address.to_canonical() {
-            IpAddr::V4(address) => Peer(address.into()),
+            IpAddr::V4(address) => PeerKey(address.into()),
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();
-                Peer(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+                PeerKey(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
             }
         }
     }

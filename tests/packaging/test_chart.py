@@ -254,7 +254,7 @@ class Program(unittest.TestCase):
             filesystem, container = Filesystem(folder, found), replica(found)
             arguments = [filesystem.map(argument) for argument in container["args"][1:]]
             shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=environment(container, filesystem)))
-        for path, value in {"server.listen": "[::]:50052", "server.max_connections": "1000000", "namespaces.users.max_ttl": "1h",
+        for path, value in {"server.listen": "[::]:50052", "server.max_connections": "1000000", "server.listen_unix": "/run/twintier/grpc.sock", "server.unix_mode": "0660", "namespaces.users.max_ttl": "1h",
                             "redis.url": "redis://cache-redis:6379/0", "redis.failover": "cold", "coherence.self_audit": "0.01"}.items():
             self.assertEqual(shown[path]["value"], value, path)
 
@@ -321,6 +321,10 @@ class Program(unittest.TestCase):
                 self.assertEqual(given["TWINTIER_REDIS_URL"], "redis://cache-redis:6379")
                 given["TWINTIER_REDIS_URL"] = f"redis://127.0.0.1:{redis}"
             call = {"TWINTIER_SERVER": f"http://127.0.0.1:{port}"}
+            socket = pathlib.Path(filesystem.map("/run/twintier/grpc.sock"))
+            if has_socket := "/run/twintier" in filesystem.mounts:
+                given["TWINTIER_SERVER_LISTEN_UNIX"] = str(socket)
+            self.assertEqual(has_socket, case == "full")
             with started([PROGRAM, *map(filesystem.map, container["args"])], env=given):
                 for probe in ["startupProbe", "livenessProbe", "readinessProbe"]:
                     wait_until([PROGRAM, "health", container[probe]["grpc"]["service"]], env=call)
@@ -334,6 +338,9 @@ class Program(unittest.TestCase):
                     run(PROGRAM, *step["args"], env=given | call)
                 self.run_the_commands_of_the_notes(case, port)
                 self.probe_by_http(admin)
+                if has_socket:
+                    run(PROGRAM, "health", "readiness", env={"TWINTIER_SERVER": f"unix://{socket}"})
+                    self.assertEqual(socket.stat().st_mode & 0o7777, 0o660)
 
     def run_the_commands_of_the_notes(self, case, port):
         output = run("check", "notes", CHART, values(case))

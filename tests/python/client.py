@@ -153,5 +153,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "balanced":
         balanced(*sys.argv[2:])
     else:
-        tests[sys.argv[1]](*map(Cache, sys.argv[2:]))
+        # By default the authority of a unix socket is its encoded path, which is no host name.
+        options = [("grpc.default_authority", "localhost")] if sys.argv[2].startswith("unix:") else []
+        tests[sys.argv[1]](*(Cache(address, options) for address in sys.argv[2:]))
         print(f"{sys.argv[1]}: all as expected")

@@ -29,3 +29,4 @@ mod serve;
 mod stop;
 mod symptoms;
 mod traces;
+mod unix_socket;

@@ -149,8 +149,13 @@ impl Serving {
         });
         let mut serving = Serving { child, log, address: String::new() };
         let line = serving.wait_for_log("twintier serves");
-        let port: String = line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
-        serving.address = format!("127.0.0.1:{port}");
+        serving.address = match line.split("127.0.0.1:").nth(1) {
+            Some(port) => format!("127.0.0.1:{}", port.split(|c: char| !c.is_ascii_digit()).next().unwrap()),
+            None => {
+                let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+                format!("unix://{}", line["socket"].as_str().expect("a socket without TCP"))
+            }
+        };
         serving
     }
 

@@ -34,6 +34,14 @@
 {{- end -}}
 {{- end -}}
 
+{{- if eq "false" (include "twintier.setting" (list . "server.tcp" "true")) -}}
+{{- if not (and .Values.tls.enabled .Values.tls.port (or .Values.unixSocket.enabled (include "twintier.setting" (list . "server.listen_unix" "")))) -}}
+{{- $problems = append $problems "config.server.tcp: false leaves callers and probes without a port: set tls.enabled and tls.port for a proxy in the pod, and unixSocket.enabled for its way to the service" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.unixSocket.enabled (include "twintier.setting" (list . "server.listen_unix" "")) -}}
+{{- $problems = append $problems "unixSocket.enabled sets config.server.listen_unix: set only one of the two" -}}
+{{- end -}}
 {{- range $address := list "server.listen" "admin.listen" -}}
 {{- $default := ternary "127.0.0.1:50051" "" (eq $address "server.listen") -}}
 {{- if and (or (eq $address "server.listen") (include "twintier.adminPort" $)) (regexMatch "^(127\\.|localhost|\\[::1\\])" (include "twintier.setting" (list $ $address $default))) -}}

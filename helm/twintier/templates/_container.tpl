@@ -97,6 +97,10 @@ grpc:
   mountPath: /etc/twintier/redis
   readOnly: true
 {{- end }}
+{{- if .Values.unixSocket.enabled }}
+- name: socket
+  mountPath: {{ .Values.unixSocket.mountPath }}
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -129,6 +133,10 @@ grpc:
   secret:
     secretName: {{ . }}
     defaultMode: {{ include "twintier.secretMode" $ }}
+{{- end }}
+{{- if .Values.unixSocket.enabled }}
+- name: socket
+  emptyDir: {}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

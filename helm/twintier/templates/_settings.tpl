@@ -138,11 +138,19 @@ Empty too where the limit leaves nothing, which twintier.check refuses.
 {{- end -}}
 {{- end }}
 
-{{/* Configuration file of the service: `config`, with the size of the memory tier. */}}
+{{/* Path of the unix socket. Empty if the service has none. */}}
+{{- define "twintier.socket" -}}
+{{- if .Values.unixSocket.enabled -}}{{ trimSuffix "/" .Values.unixSocket.mountPath }}/grpc.sock{{- end -}}
+{{- end }}
+
+{{/* Configuration file of the service: `config`, with the size of the memory tier and the unix socket. */}}
 {{- define "twintier.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- with include "twintier.l1Size" . -}}
 {{- $_ := set $config "l1" (merge (dict "size" .) (default dict $config.l1)) -}}
+{{- end -}}
+{{- with include "twintier.socket" . -}}
+{{- $_ := set $config "server" (merge (dict "listen_unix" .) (default dict $config.server)) -}}
 {{- end -}}
 {{- toYaml $config -}}
 {{- end }}

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +20,9 @@ use tower_service::Service as _;
 use super::response::TrackedResponse;
 use crate::net::acceptor::{AcceptedConnection, Acceptor};
 use crate::net::close;
-use crate::net::connections::{Activity, ConnectionLimits, ConnectionSlot};
+use crate::net::connections::{Activity, ConnectionLimits, ConnectionSlot, Connections};
+use crate::net::listener::Listener;
+use crate::net::stream::{Stream, disable_delay};
 
 use super::write_timeout::Stalling;
 
@@ -48,13 +49,14 @@ const HEAD_CHECKS: u32 = 10;
 
 /// Accepts connections until `closing` is cancelled, and drops them when `kill` is.
 pub async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     closing: CancellationToken,
     kill: CancellationToken,
     tasks: TaskTracker,
 ) {
-    let acceptor = Acceptor { server: "admin", limits: LIMITS, refusal: REFUSAL, stop: closing.clone(), kill, tasks };
+    let (connections, stop) = (Connections::new(LIMITS), closing.clone());
+    let acceptor = Acceptor { server: "admin", connections, refusal: REFUSAL, stop, kill, tasks };
     let serve = |connection| {
         let (router, closing) = (router.clone(), closing.clone());
         async move { serve_connection(connection, router, &closing).await }
@@ -65,7 +67,7 @@ pub async fn accept(
 /// Serves a connection to its end, and closes it so that the peer receives all that was written.
 async fn serve_connection(connection: AcceptedConnection, router: Router, closing: &CancellationToken) {
     let AcceptedConnection { mut stream, peer, slot } = connection;
-    let _ = stream.set_nodelay(true);
+    disable_delay(&stream);
     let caller = Caller { address: peer.ip(), slot: slot.clone() };
     tokio::select! {
         () = speak_http1(&mut stream, caller, router, closing) => close::orderly(&mut stream, CLOSE_TIMEOUT).await,
@@ -73,7 +75,7 @@ async fn serve_connection(connection: AcceptedConnection, router: Router, closin
     }
 }
 
-async fn speak_http1(stream: &mut TcpStream, caller: Caller, router: Router, closing: &CancellationToken) {
+async fn speak_http1(stream: &mut Stream, caller: Caller, router: Router, closing: &CancellationToken) {
     let (slot, unsent) = (caller.slot.clone(), Arc::new(AtomicBool::new(false)));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (caller, mut router) = (caller.clone(), router.clone());

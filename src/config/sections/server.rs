@@ -7,7 +7,7 @@ use super::log::{key_form, slow_request};
 use crate::cache::admission::limits::AdmissionLimits;
 use crate::cache::policy::Limits;
 use crate::config::reader::Reader;
-use crate::grpc::{Http2Config, ServerConfig};
+use crate::grpc::{Http2Config, ServerConfig, UnixSocketConfig};
 use crate::net::connections::ConnectionLimits;
 use crate::units::MIB;
 
@@ -15,6 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const KIB: u64 = 1 << 10;
+const LISTEN_UNIX: &str = "server.listen_unix";
 
 /// Timing of the shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +28,11 @@ pub struct Drain {
 
 /// Reads the server, and the form of requests in its log.
 pub(crate) fn read(reader: &mut Reader) -> ServerConfig {
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
     let millis = Duration::from_millis;
+    let unix = read_unix_socket(reader);
     ServerConfig {
-        listen: reader.address("server.listen", listen, "address and port of the gRPC service"),
+        listen: read_tcp_address(reader, unix.is_some()),
+        unix,
         connections: read_connection_limits(reader),
         http2: read_http2(reader),
         body_timeout: reader.duration(
@@ -55,6 +57,26 @@ pub(crate) fn read(reader: &mut Reader) -> ServerConfig {
         slow_request: slow_request(reader),
         logged_keys: key_form(reader),
     }
+}
+
+/// Reads the TCP address; `None` if TCP is off, which needs a unix socket.
+fn read_tcp_address(reader: &mut Reader, has_unix_socket: bool) -> Option<SocketAddr> {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
+    let address = reader.address("server.listen", default, "address and port of the gRPC service");
+    let tcp = reader.boolean("server.tcp", true, "serve on server.listen; false: only on server.listen_unix");
+    if !tcp && !has_unix_socket {
+        reader.contradict("server.tcp", LISTEN_UNIX, "must be true without a unix socket");
+    }
+    tcp.then_some(address)
+}
+
+fn read_unix_socket(reader: &mut Reader) -> Option<UnixSocketConfig> {
+    let doc =
+        "unix socket to serve on beside server.listen, such as /run/twintier/grpc.sock, for callers of this machine";
+    let path = reader.socket(LISTEN_UNIX, doc);
+    let doc = "permissions of that socket: a caller needs the right to write";
+    let mode = reader.file_mode("server.unix_mode", 0o660, doc);
+    path.map(|path| UnixSocketConfig { path, mode })
 }
 
 fn read_connection_limits(reader: &mut Reader) -> ConnectionLimits {

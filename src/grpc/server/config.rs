@@ -1,16 +1,20 @@
 //! Configuration of the gRPC server.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cache::key_form::KeyForm;
 use crate::net::connections::ConnectionLimits;
+use crate::net::listener::{ListenError, Listener};
 
 /// Configuration of the gRPC server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Address and port.
-    pub listen: SocketAddr,
+    /// Address and port. `None` if TCP is off.
+    pub listen: Option<SocketAddr>,
+    /// The unix socket. `None` if there is none.
+    pub unix: Option<UnixSocketConfig>,
     /// Maximum numbers of open connections.
     pub connections: ConnectionLimits,
     /// Limits and timeouts of each connection.
@@ -33,6 +37,15 @@ pub struct ServerConfig {
     pub logged_keys: KeyForm,
 }
 
+/// Configuration of a unix socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocketConfig {
+    /// Path of the socket.
+    pub path: PathBuf,
+    /// Permissions of its file.
+    pub mode: u32,
+}
+
 /// Limits and timeouts of one connection.
 #[derive(Clone, Debug)]
 pub struct Http2Config {
@@ -50,4 +63,20 @@ pub struct Http2Config {
     pub max_age: Duration,
     /// Maximum time from the graceful shutdown to the forced close.
     pub max_age_grace: Duration,
+}
+
+// === impl ServerConfig ===
+
+impl ServerConfig {
+    /// Listens on the TCP address, then on the unix socket.
+    pub async fn bind(&self) -> Result<Vec<Listener>, ListenError> {
+        let mut listeners = Vec::new();
+        if let Some(address) = self.listen {
+            listeners.push(Listener::tcp("server.listen", address)?);
+        }
+        if let Some(UnixSocketConfig { path, mode }) = &self.unix {
+            listeners.push(Listener::unix("server.listen_unix", path, *mode).await?);
+        }
+        Ok(listeners)
+    }
 }

@@ -9,7 +9,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +21,8 @@ use crate::grpc::tracked_body::WriteProgress;
 use crate::net::acceptor::AcceptedConnection;
 use crate::net::close;
 use crate::net::connections::{Activity, ConnectionSlot, peer_address};
+use crate::net::peer::Peer;
+use crate::net::stream::{Stream, disable_delay, split};
 
 /// The connection preface that an HTTP/2 client sends first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -67,7 +68,7 @@ enum Opening {
 /// written.
 pub(super) async fn serve_connection(connection: AcceptedConnection, shared: &Arc<ConnectionContext>) {
     let AcceptedConnection { mut stream, peer, slot } = connection;
-    let _ = stream.set_nodelay(true);
+    disable_delay(&stream);
     let mut preface = [0; PREFACE.len()];
     let limit = match open(&mut stream, &mut preface, peer, &slot, shared).await {
         Opening::Http2 => {
@@ -86,9 +87,9 @@ pub(super) async fn serve_connection(connection: AcceptedConnection, shared: &Ar
 
 /// Reads the connection preface.
 async fn open(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     preface: &mut [u8; PREFACE.len()],
-    peer: SocketAddr,
+    peer: Peer,
     slot: &ConnectionSlot,
     shared: &ConnectionContext,
 ) -> Opening {
@@ -110,12 +111,12 @@ async fn open(
 
 /// Serves HTTP/2 until the connection ends. Returns how long the peer then has to close.
 async fn serve_http2(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     preface: [u8; PREFACE.len()],
-    peer: SocketAddr,
+    peer: Peer,
     shared: &Arc<ConnectionContext>,
 ) -> Duration {
-    let (read, write) = stream.split();
+    let (read, write) = split(stream);
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
     let config = &shared.http2;
     let streams = Streams::new(config.max_streams as usize, &shared.load);
@@ -171,13 +172,13 @@ async fn cancelled_for(token: &CancellationToken, time: Duration) {
     sleep(time).await;
 }
 
-fn log_end(ended: Result<(), hyper::Error>, peer: SocketAddr) {
+fn log_end(ended: Result<(), hyper::Error>, peer: Peer) {
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection failed");
     }
 }
 
-/// Writes an explanation to a browser, curl without HTTP/2, or a TLS client on this plaintext port.
-async fn write_refusal(stream: &mut TcpStream, answer: &[u8]) {
+/// Writes an explanation to a browser, curl without HTTP/2, or a TLS client on this plaintext socket.
+async fn write_refusal(stream: &mut Stream, answer: &[u8]) {
     let _ = timeout(SHORT_CLOSE_TIMEOUT, stream.write_all(answer)).await;
 }

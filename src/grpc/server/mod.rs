@@ -5,6 +5,6 @@ mod connection;
 mod server;
 mod services;
 
-pub use config::{Http2Config, ServerConfig};
+pub use config::{Http2Config, ServerConfig, UnixSocketConfig};
 pub use server::ServerHandle;
 pub use services::ServerParts;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,6 +11,8 @@ use super::config::ServerConfig;
 use super::connection::{ConnectionContext, serve_connection};
 use super::services::{ServerParts, Services};
 use crate::net::acceptor::Acceptor;
+use crate::net::connections::Connections;
+use crate::net::listener::Listener;
 
 /// A running server.
 pub struct ServerHandle {
@@ -23,12 +24,12 @@ pub struct ServerHandle {
 // === impl ServerHandle ===
 
 impl ServerHandle {
-    /// Starts a server on a bound listener.
-    pub fn start(listener: TcpListener, config: ServerConfig, parts: ServerParts) -> ServerHandle {
+    /// Starts a server on bound listeners. They share the limits of connections.
+    pub fn start(listeners: Vec<Listener>, config: ServerConfig, parts: ServerParts) -> ServerHandle {
         let (stop_accepting, close, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let acceptor = Acceptor {
             server: "grpc",
-            limits: config.connections,
+            connections: Connections::new(config.connections),
             // No GOAWAY: a gRPC client that has received SETTINGS counts the connection as
             // established and reconnects without backoff. A close before SETTINGS is a failed
             // attempt: the client backs off and tries its other addresses.
@@ -46,13 +47,16 @@ impl ServerHandle {
             proxy_warnings: Default::default(),
             stop_accepting: stop_accepting.clone(),
         });
-        tasks.spawn(acceptor.run(listener, move |connection| {
+        let serve = move |connection| {
             let shared = shared.clone();
             async move {
                 let _counted = shared.load.track_connection();
                 serve_connection(connection, &shared).await;
             }
-        }));
+        };
+        for listener in listeners {
+            tasks.spawn(acceptor.clone().run(listener, serve.clone()));
+        }
         ServerHandle { stop_accepting, close, tasks }
     }
 

@@ -30,6 +30,7 @@ use crate::grpc::rpc_metrics::RpcMetrics;
 use crate::grpc::rpc_span::{RpcSpan, Tracing};
 use crate::grpc::service::CacheApi;
 use crate::grpc::tracked_body::{TrackedResponseBody, WriteProgress};
+use crate::net::peer::Peer;
 use crate::pb;
 use crate::pb::admin_service_server;
 use crate::pb::admin_service_server::AdminServiceServer;
@@ -156,7 +157,7 @@ impl Services {
     pub async fn answer(
         &self,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: Peer,
         progress: &Arc<WriteProgress>,
         closing: &CancellationToken,
     ) -> http::Response<TrackedResponseBody> {

@@ -67,7 +67,7 @@ impl Replica {
     }
 
     async fn in_process(app: App) -> Replica {
-        let address = app.address();
+        let address = app.address().expect("TCP");
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.expect("accepts");
         let client = CacheServiceClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
         let client = client.max_encoding_message_size(usize::MAX);
