@@ -13,6 +13,8 @@ mod harness;
 mod inspect;
 #[path = "tier_conformance/leases.rs"]
 mod leases;
+#[path = "tier_conformance/reads.rs"]
+mod reads;
 #[path = "tier_conformance/returning_server.rs"]
 mod returning_server;
 #[path = "tier_conformance/selectors.rs"]
@@ -346,4 +348,12 @@ on_redis! {
     a_returning_server_starts_a_new_epoch,
     a_counter_that_goes_back_starts_a_new_epoch,
     an_audit_detects_a_returning_server,
+}
+
+on_redis! {
+    reads:
+    a_read_respects_a_life_that_a_touch_shortened,
+    a_read_respects_a_touch_of_an_earlier_build,
+    each_read_of_a_trip_keeps_its_own_deadline,
+    reads_that_wait_travel_together,
 }

@@ -19,7 +19,7 @@ const LIMIT: u64 = 1 << 53;
 
 impl Fixture {
     /// Runs Lua in the database of the service; `KEYS[1]` is `name`.
-    async fn lua(&self, name: &str, code: &str) {
+    pub async fn lua(&self, name: &str, code: &str) {
         let code = format!("redis.call('SELECT', 3) {code} return 1");
         self.redis.as_ref().unwrap().cli(&["EVAL", &code, "1", name]).await;
     }
@@ -32,7 +32,7 @@ impl Fixture {
         format!("conformance:{{{}}}:c", self.partition(key))
     }
 
-    fn name(&self, kind: char, key: &Key) -> String {
+    pub fn name(&self, kind: char, key: &Key) -> String {
         let bytes = String::from_utf8_lossy(key.bytes()).into_owned();
         format!("conformance:{{{}}}:{kind}:{}:{bytes}", self.partition(key), key.namespace().name())
     }

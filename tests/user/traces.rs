@@ -138,7 +138,7 @@ fn an_rpc_is_a_span_with_child_spans_of_redis_commands() {
     let fetch = collector.span("its fetch", |span| span.name == "twintier.fetch" && is_child(span, &get));
     let read = collector.span("what it asks", |span| is_child(span, &fetch));
     let operation = (attribute(&read, "db.operation.name"), attribute(&read, "db.operation.batch.size"));
-    assert_eq!(operation, ("PIPELINE".into(), "3".into()));
+    assert_eq!(operation, ("PIPELINE".into(), "2".into()));
 
     let resource = collector.resources().pop().unwrap();
     assert_eq!((&*resource["service.name"], resource["service.instance.id"].len()), ("twintier", 16));

@@ -1,12 +1,15 @@
 //! Failures of calls to Redis, and their reasons in neutral words for callers of the service.
 
 use fred::prelude::Error;
+use tracing::Span;
 
+use super::spans;
 use crate::backend::redis::connection::redis_error::names_a_missing_right;
 use crate::backend::redis::connection::supervisor::UNRESPONSIVE;
 use crate::cache::tier::L2Error;
 
 /// The failure of a call to Redis.
+#[derive(Clone)]
 pub enum CommandError {
     /// The command was not sent.
     NotSent(L2Error),
@@ -59,6 +62,11 @@ impl CommandError {
         } else {
             CommandError::Lost(LostAnswer::ConnectionLost)
         }
+    }
+
+    /// Records the failure in the span of its call.
+    pub fn note_in(&self, span: &Span) {
+        spans::failed(span, self.word(), matches!(self, CommandError::Refused(_)));
     }
 
     /// The value of `error.type`; Redis's own word if it refused the command.

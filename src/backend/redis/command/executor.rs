@@ -16,7 +16,7 @@ use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::RedisHealth;
 use crate::backend::redis::connection::large_values;
-use crate::backend::redis::connection::large_values::{Load, Reach};
+use crate::backend::redis::connection::large_values::Load;
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::redis_error::{is_misplaced, not_a_primary};
 use crate::backend::redis::connection::shard::Shard;
@@ -104,6 +104,12 @@ impl CommandExecutor {
         self.call_on(shard, CallRoute { connection, room: None, timeout: deadline.into() }, command, work).await
     }
 
+    /// The route of a read of small values.
+    pub fn route_for_reads(&self, shard: &Shard, deadline: Moment) -> Result<CallRoute, CommandError> {
+        let connection = shard.connection_for_reads().ok_or_else(|| self.not_connected(shard))?;
+        Ok(CallRoute { connection, room: None, timeout: deadline.into() })
+    }
+
     /// Sends a call that moves many bytes over the connection for large values, in turn.
     ///
     /// The timeout is extended while that connection moves bytes.
@@ -141,29 +147,16 @@ impl CommandExecutor {
         Ok(CallRoute { connection, room, timeout })
     }
 
-    /// Sends a read over the connection for values of its size.
-    pub async fn read<T, F, Work>(
-        &self,
-        shard: &Shard,
-        (reach, timeout): (Reach, Timeout),
-        command: CommandKind,
-        work: F,
-    ) -> Result<T, CommandError>
-    where
-        T: Send + 'static,
-        F: FnOnce(Arc<Connection>) -> Work,
-        Work: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        match reach.large {
-            None => self.call(shard, timeout.deadline, command, work).await,
-            Some(bytes) => self.call_large(shard, Load { bytes, timeout }, command, work).await,
-        }
-    }
-
     fn not_connected(&self, shard: &Shard) -> CommandError {
         self.context.errors.inc();
         let obstacle = shard.primary.obstacle.load();
         CommandError::NotSent(L2Error::unavailable(not_connected(obstacle.as_ref().map(|why| why.as_str()))))
+    }
+
+    /// Takes a place in flight.
+    pub fn take_place(&self) -> Result<OwnedSemaphorePermit, CommandError> {
+        let place = self.in_flight.clone().try_acquire_owned();
+        place.map_err(|_| CommandError::NotSent(L2Error::Busy { limit: self.context.config.max_in_flight }))
     }
 
     /// Sends a call over a chosen connection.
@@ -179,14 +172,28 @@ impl CommandExecutor {
         F: FnOnce(Arc<Connection>) -> Work,
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let CallRoute { connection, room, timeout } = route;
-        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
-            return Err(CommandError::NotSent(L2Error::Busy { limit: self.context.config.max_in_flight }));
-        };
+        let place = self.take_place()?;
         let span = spans::call(command, &shard.primary);
+        let answer = self.send(route, place, command, work).await;
+        answer.inspect_err(|failure| failure.note_in(&span))
+    }
+
+    /// Sends a call that has a place in flight, or one place for each request in it.
+    pub async fn send<T, F, Work>(
+        &self,
+        CallRoute { connection, room, timeout }: CallRoute,
+        place: OwnedSemaphorePermit,
+        command: CommandKind,
+        work: F,
+    ) -> Result<T, CommandError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Connection>) -> Work,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
-        let mut call = InFlight::new(call, (permit, room), &self.tasks);
+        let mut call = InFlight::new(call, (place, room), &self.tasks);
         let sent_at = self.context.clock.now();
         let progress = || connection.moved.progress();
         let answer = match large_values::wait(&*self.context.clock, timeout, progress, &mut call).await {
@@ -203,7 +210,7 @@ impl CommandExecutor {
         };
         let took = self.context.clock.now().since(sent_at);
         self.context.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
-        answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, CommandError::Refused(_))))
+        answer
     }
 
     /// The number of calls in flight.

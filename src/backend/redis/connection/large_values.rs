@@ -38,15 +38,6 @@ pub fn small_among(values: usize) -> usize {
     (TRIP_BYTES / values.max(1)).clamp(SMALL_IN_BATCH_BYTES, SMALL_VALUE_BYTES)
 }
 
-/// The part of each value that a read requests, and the connection for it.
-#[derive(Clone, Copy, Debug)]
-pub struct Reach {
-    /// The last byte of each value that is requested.
-    pub last: usize,
-    /// Expected bytes if the connection for large values is used.
-    pub large: Option<usize>,
-}
-
 /// A call that moves many bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {

@@ -10,7 +10,8 @@ pub struct StoredEntry {
     pub version: Version,
     /// Time of writing by Redis's clock, microseconds.
     pub written_micros: u64,
-    /// Time to live when written or touched, milliseconds; 0: no end.
+    /// Time to live since it was written, milliseconds; 0: no end. Less if an earlier build touched
+    /// it.
     pub ttl_millis: u64,
     /// Stale window, milliseconds.
     pub window_millis: u64,

@@ -117,12 +117,12 @@ impl InvalidationLookup {
     }
 
     /// Remembers a list of active patterns.
-    pub fn saw(&self, partition: u16, namespace: &str, list: ActivePatterns) {
+    pub fn saw(&self, partition: u16, namespace: &str, list: &ActivePatterns) {
         self.context.reclaim_queue.seen(namespace);
         let now = self.context.clock.now();
         if self.list(partition, namespace).is_none_or(|known| known.number != list.number) {
             let mut lists = self.lists.lock();
-            lists.insert((partition, namespace.into()), Arc::new(list), now.plus(LISTS.1), now);
+            lists.insert((partition, namespace.into()), Arc::new(list.clone()), now.plus(LISTS.1), now);
         }
     }
 

@@ -9,6 +9,7 @@ mod leases;
 pub mod pattern_reclaim;
 mod read;
 mod read_many;
+mod read_trip;
 pub mod redis_l2;
 pub mod shared_store;
 mod status;

@@ -8,13 +8,15 @@ use fred::prelude::{Error, FredResult};
 use fred::types::Value;
 
 use super::invalidation_lookup::LookupEntry;
+use super::read_trip::{EntriesRead, EntryReply, Reach, TYPICAL_BYTES};
 use super::redis_l2::RedisL2;
 use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::clock::RedisClock;
 use crate::backend::redis::connection::command_metrics::CommandKind;
-use crate::backend::redis::connection::large_values::{Reach, SMALL_VALUE_BYTES};
+use crate::backend::redis::connection::large_values::SMALL_VALUE_BYTES;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::HeadLife;
 use crate::backend::redis::schema::compression_pool;
 use crate::backend::redis::schema::invalidation_record::earlier;
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
@@ -23,6 +25,7 @@ use crate::backend::redis::schema::stored_entry::StoredEntry;
 use crate::cache::clock::Moment;
 use crate::cache::entry::{Entry, Sliding};
 use crate::cache::key::{Key, KeyRef};
+use crate::cache::namespace::Namespace;
 use crate::cache::tier::{Current, L2Error, ReadResult, Timeout};
 use crate::cache::version::Version;
 
@@ -31,108 +34,100 @@ pub(crate) const NO_KEY: i64 = -2;
 
 /// Facts about a read when it was sent.
 #[derive(Clone, Copy)]
-pub(in crate::backend::redis) struct SentRead {
-    /// The position of the partition that this replica had seen.
-    pub floor: Version,
+pub(super) struct SentRead {
     /// Time of sending.
     pub sent_at: Moment,
     /// Deadline of a second round trip.
     pub deadline: Moment,
 }
 
-/// The replies for one key.
-pub(in crate::backend::redis) struct EntryReply {
-    /// Remaining time to live by Redis, milliseconds; [`NO_KEY`] if there is none.
-    pub ttl: i64,
-    /// The stored bytes.
-    pub value: FredResult<Value>,
-}
-
-/// The replies of one round trip.
-struct Trip {
-    sent: SentRead,
-    line: PartitionCounter,
-    reply: EntryReply,
-}
-
 impl RedisL2 {
-    /// Reads an entry: first as much of it as is small, over a shared connection.
+    /// Reads an entry: first as much of it as is small, in a trip with other reads.
     ///
-    /// A larger one is read once more as a whole over the connection for large values, with a
-    /// position and a time to live of its own before it; nothing of the first read is used.
+    /// A larger one is read once more as a whole over the connection for large values, and one
+    /// whose end its head does not show once more with its remaining time. Nothing of the first
+    /// read is used then.
     pub(crate) async fn read_entry(&self, key: &Key, mut timeout: Timeout) -> Result<ReadResult, L2Error> {
         let partition = key.as_ref().partition(self.context.keys.partitions());
         let shard = self.executor.shard(partition)?;
-        let sent_at = self.context.clock.now();
-        let small = Reach { last: SMALL_VALUE_BYTES.min(self.last_byte()), large: None };
-        let mut trip = self.read_as_far(&shard, key, small, timeout).await?;
-        if let Some(bytes) = self.larger(&trip.reply.value, small) {
-            let whole = Reach { last: self.last_byte(), large: Some(bytes) };
-            timeout = timeout.renewed(sent_at, self.context.clock.now());
-            trip = self.read_as_far(&shard, key, whole, timeout).await?;
-            timeout = timeout.renewed(sent_at, self.context.clock.now());
+        let started_at = self.context.clock.now();
+        let mut reach = self.small(SMALL_VALUE_BYTES, key.namespace());
+        loop {
+            let read = EntriesRead {
+                field: self.context.keys.invalidation_field(key.namespace().name()),
+                entries: vec![(partition, self.context.keys.entry(key.as_ref()))],
+                reach,
+                bytes: TYPICAL_BYTES,
+            };
+            let mut reply = self.reads.read(&shard, read, timeout).await.map_err(CommandError::into_read_error)?;
+            let Some(mut entry) = reply.entries.pop() else { return Err(L2Error::unavailable("no answer")) };
+            let renew = |timeout: Timeout| timeout.renewed(started_at, self.context.clock.now());
+            if reach.large.is_some() {
+                timeout = renew(timeout);
+            }
+            let sent = SentRead { sent_at: reply.sent_at, deadline: timeout.deadline };
+            reach = match self.beyond(&shard, key.as_ref(), (&mut entry, sent.sent_at), reach) {
+                None => return self.found(&shard, key.as_ref(), entry, sent).await,
+                Some(further) => further,
+            };
+            if reach.large.is_some() {
+                timeout = renew(timeout);
+            }
         }
-        let Trip { sent, line, reply } = trip;
-        let sent = SentRead { deadline: timeout.deadline, ..sent };
-        let read = self.found(&shard, key.as_ref(), &line, reply, sent).await;
-        self.saw_patterns(partition, key.namespace().name(), line);
-        read
     }
 
-    async fn read_as_far(&self, shard: &Shard, key: &Key, reach: Reach, timeout: Timeout) -> Result<Trip, L2Error> {
-        let keys = &self.context.keys;
-        let partition = key.as_ref().partition(keys.partitions());
-        let (counter, name) = (keys.counter(partition), keys.entry(key.as_ref()));
-        let fields = PartitionCounter::fields(keys.invalidation_field(key.namespace().name()));
-        let (floor, sent_at) = (self.context.floor(partition), self.context.clock.now());
-        let sent = SentRead { floor, sent_at, deadline: timeout.deadline };
-        let last = reach.last;
-        self.context.commands.inc();
-        let trip =
-            self.executor.read(shard, (reach, timeout), CommandKind::Pipeline(3), move |connection| async move {
-                // The position before the entry, so that an absence is never taken for newer than it
-                // is; the time to live before the value.
-                let trip = connection.client.pipeline();
-                let _: Value = trip.hmget(counter, fields).await?;
-                let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
-                let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
-                let answers: Vec<FredResult<Value>> = trip.try_all().await;
-                match <[_; 3]>::try_from(answers) {
-                    Ok([line, ttl, value]) => Ok((PartitionCounter::read(line?.into_array()), ttl?.convert()?, value)),
-                    // A pipeline that failed as a whole has one reply.
-                    Err(answers) => Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled)),
-                }
-            });
-        let (line, ttl, value) = trip.await.map_err(CommandError::into_read_error)?;
-        Ok(Trip { sent, line, reply: EntryReply { ttl, value } })
+    /// The part of each entry that a first read requests: at most so many bytes.
+    pub(super) fn small(&self, bytes: usize, namespace: &Namespace) -> Reach {
+        Reach { last: bytes.min(self.last_byte()), life: self.reads.is_sliding(namespace), large: None }
     }
 
-    /// The size of an entry by its header, if `reach` did not cover all of it.
-    pub(in crate::backend::redis) fn larger(&self, value: &FredResult<Value>, reach: Reach) -> Option<usize> {
-        let value = value.as_ref().ok()?.as_bytes()?;
-        let is_cut = value.len() > reach.last && reach.last < self.last_byte();
-        let size = codec::size_in_head(value).filter(|_| is_cut)?;
-        Some(size.clamp(value.len(), self.last_byte()))
-    }
-
-    /// Decodes the replies for one key.
-    pub(in crate::backend::redis) async fn found(
+    /// The reach of a further read, if the reply to one as far as `reach` does not show all of an
+    /// entry, or not its end. Else adds the remaining time by the head, if Redis was not asked.
+    pub(super) fn beyond(
         &self,
         shard: &Shard,
         key: KeyRef<'_>,
-        line: &PartitionCounter,
-        EntryReply { ttl, value }: EntryReply,
-        SentRead { floor, sent_at, deadline }: SentRead,
+        (reply, sent_at): (&mut EntryReply, Moment),
+        reach: Reach,
+    ) -> Option<Reach> {
+        let value = reply.value.as_ref().ok()?.as_bytes()?;
+        let is_cut = value.len() > reach.last && reach.last < self.last_byte();
+        if let Some(size) = codec::size_in_head(value).filter(|_| is_cut) {
+            let bytes = size.clamp(value.len(), self.last_byte());
+            return Some(Reach { last: self.last_byte(), life: true, large: Some(bytes) });
+        }
+        let life = codec::life_in_head(value).filter(|_| !reach.life)?;
+        if life.slide_micros > 0 {
+            self.reads.saw_sliding(key.namespace);
+        }
+        let left = life_left(&shard.primary.clock, &life, (sent_at, self.context.clock.now()));
+        reply.ttl = left.map(Ok);
+        if left.is_some() { None } else { Some(Reach { life: true, ..reach }) }
+    }
+
+    /// Decodes the replies for one key.
+    pub(super) async fn found(
+        &self,
+        shard: &Shard,
+        key: KeyRef<'_>,
+        EntryReply { counter, ttl, value }: EntryReply,
+        SentRead { sent_at, deadline }: SentRead,
     ) -> Result<ReadResult, L2Error> {
-        let plausible = |position: &Version| shard.primary.clock.may_begin(position.epoch, self.context.clock.now());
+        let refused = |error: &Error| self.executor.part_refused(shard, error);
+        let line = counter.line.as_ref().map_err(refused)?;
+        let ttl = ttl.unwrap_or(Ok(NO_KEY)).map_err(|error| refused(&error))?;
+        let partition = key.partition(self.context.keys.partitions());
+        self.saw_patterns(partition, key.namespace.name(), line);
+        let clock = &shard.primary.clock;
+        let plausible = |position: &Version| clock.may_begin(position.epoch, self.context.clock.now());
         let Some(position) = line.position.filter(plausible) else {
             // No counter: the order of all entries is lost with it.
             return Ok(ReadResult { position: Version::ZERO, entry: None });
         };
-        if position < floor {
+        if position < counter.floor {
             return Err(self.handle_older_data(shard));
         }
-        self.context.raise_floor(key.partition(self.context.keys.partitions()), position);
+        self.context.raise_floor(partition, position);
         let mut read = ReadResult { position, entry: None };
         if let Some(mut stored) = self.read_stored(key, value).filter(|_| ttl != NO_KEY) {
             let StoredEntry { version, written_micros, tags, .. } = &stored;
@@ -143,10 +138,7 @@ impl RedisL2 {
                 if since == 0 || stored.window_millis > 0 {
                     let unpacked = compression_pool::unpack(stored, self.context.config.limits.value_size).await;
                     let unpacked = unpacked.or_else(|| self.undecodable());
-                    read.entry = unpacked.map(|stored| {
-                        let partition = key.partition(self.context.keys.partitions());
-                        entry_at(&shard.primary.clock, partition, stored, ttl, sent_at)
-                    });
+                    read.entry = unpacked.map(|stored| entry_at(clock, partition, stored, ttl, sent_at));
                 }
             }
         }
@@ -154,9 +146,9 @@ impl RedisL2 {
     }
 
     /// Remembers the active patterns in the counter.
-    pub(in crate::backend::redis) fn saw_patterns(&self, partition: u16, namespace: &str, line: PartitionCounter) {
+    fn saw_patterns(&self, partition: u16, namespace: &str, line: &PartitionCounter) {
         if !line.record.listed.patterns.is_empty() {
-            self.invalidation_lookup.saw(partition, namespace, line.record.listed);
+            self.invalidation_lookup.saw(partition, namespace, &line.record.listed);
         }
     }
 
@@ -217,6 +209,27 @@ impl RedisL2 {
         let written_at = now.minus(shard.primary.clock.age(written_micros, now));
         Ok(Some(Current { version, written_at, uncertainty }))
     }
+}
+
+/// Returns for how many milliseconds after `sent_at` Redis keeps an entry, by its head; -1: no end.
+///
+/// `None` if the head does not show that: then Redis has to be asked.
+///
+/// The head ends with Redis's time to live, or earlier: reads extend a sliding entry without
+/// changing its head, and a Touch of an earlier build leaves in the head a time to live that
+/// begins with the Touch. So an entry that has ended by its head may live. One that was written
+/// later than `now` is of another clock. A mark shortens the life.
+fn life_left(clock: &RedisClock, life: &HeadLife, (sent_at, now): (Moment, Moment)) -> Option<i64> {
+    if life.ttl_millis == 0 {
+        return Some(-1);
+    }
+    let ((sent_micros, _), (now_micros, _)) = (clock.at(sent_at)?, clock.at(now)?);
+    if life.slide_micros > 0 || life.marked_micros > 0 || life.written_micros > now_micros {
+        return None;
+    }
+    let ends_micros = life.written_micros.saturating_add(life.ttl_millis.saturating_mul(1000));
+    let left = ends_micros.checked_sub(sent_micros.max(life.written_micros)).filter(|left| *left >= 1000)?;
+    i64::try_from((left / 1000).saturating_add(life.window_millis)).ok()
 }
 
 /// Converts a stored entry.

@@ -1,121 +1,112 @@
-//! Reads many keys: pipelined round trips of bounded size to each primary.
+//! Reads many keys: round trips of bounded size to each primary, together with other reads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use fred::interfaces::{HashesInterface as _, KeysInterface as _};
-use fred::prelude::{Error, FredResult};
-use fred::types::Value;
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use super::read::{EntryReply, SentRead};
+use super::read::SentRead;
+use super::read_trip::{EntriesRead, Reach};
 use super::redis_l2::RedisL2;
 use crate::backend::redis::command::command_error::CommandError;
-use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values;
-use crate::backend::redis::connection::large_values::Reach;
-use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
-use crate::backend::redis::schema::partition_counter::PartitionCounter;
-use crate::cache::key::{Key, KeyRef};
+use crate::cache::key::Key;
 use crate::cache::tier::{L2Error, ReadResult, Timeout};
 
 /// The keys of one round trip to one primary.
 struct BatchTrip {
     shard: Arc<Shard>,
-    /// Each partition among them, and its counter.
-    counters: Vec<(u16, String)>,
-    /// Name of each key, and the index of its counter.
-    names: Vec<(Bytes, usize)>,
+    read: EntriesRead,
     /// Index of each key in the request.
     places: Vec<usize>,
-    /// Approximate size of the reply, bytes.
-    bytes: usize,
 }
 
-/// The replies: each counter, and time to live and value of each key.
-struct ManyReplies {
-    lines: Vec<FredResult<Value>>,
-    values: Vec<(FredResult<Value>, FredResult<Value>)>,
-}
+/// A key to read, by its index in the request, and the expected size of its value.
+type Wanted = (usize, usize);
 
 /// The result for one key.
 enum Part {
     Read(Box<Result<ReadResult, L2Error>>),
-    /// The size of an entry that was not read completely.
-    Larger(usize),
+    /// The entry has to be read further.
+    Beyond(Reach),
 }
 
 impl RedisL2 {
     /// Reads keys of one namespace, in their order.
     ///
-    /// Large values are read once more as a whole, over the connection for them.
+    /// Entries whose head does not show their end are read once more with their remaining time,
+    /// and large values as a whole, over the connection for them.
     pub(crate) async fn read_entries(&self, keys: &[Key], timeout: Timeout) -> Vec<Result<ReadResult, L2Error>> {
         let mut reads: Vec<Result<ReadResult, L2Error>> =
             keys.iter().map(|_| Err(L2Error::unavailable("no answer"))).collect();
+        let Some(first) = keys.first() else { return reads };
         let sent_at = self.context().clock.now();
-        let small = large_values::small_among(keys.len()).min(self.last_byte());
-        let all: Vec<_> = (0..keys.len()).map(|place| (place, small)).collect();
-        let larger = self.read_parts(keys, &all, (small, false), timeout, &mut reads).await;
+        let mut reach = self.small(large_values::small_among(keys.len()), first.namespace());
+        let small = reach.last;
+        let mut wanted: Vec<Wanted> = (0..keys.len()).map(|place| (place, small)).collect();
+        let mut larger = Vec::new();
+        while !wanted.is_empty() {
+            let further = self.read_parts(keys, &wanted, reach, timeout, &mut reads).await;
+            wanted.clear();
+            for (place, beyond) in further {
+                match beyond.large {
+                    Some(bytes) => larger.push((place, bytes)),
+                    None => wanted.push((place, small)),
+                }
+            }
+            reach.life = true;
+        }
         let timeout = timeout.renewed(sent_at, self.context().clock.now());
-        self.read_parts(keys, &larger, (self.last_byte(), true), timeout, &mut reads).await;
+        let whole = Reach { last: self.last_byte(), life: true, large: Some(0) };
+        self.read_parts(keys, &larger, whole, timeout, &mut reads).await;
         reads
     }
 
-    /// Reads the keys at these indices, each with its expected size.
-    ///
-    /// Returns those that are larger, with their sizes.
+    /// Reads the wanted keys. Returns those that have to be read further.
     async fn read_parts(
         &self,
         keys: &[Key],
-        wanted: &[(usize, usize)],
-        (last, is_large): (usize, bool),
+        wanted: &[Wanted],
+        reach: Reach,
         timeout: Timeout,
         reads: &mut [Result<ReadResult, L2Error>],
-    ) -> Vec<(usize, usize)> {
-        let by_primary = self.trips(keys, wanted, reads);
-        let asked = by_primary.iter().map(|trips| self.read_in_turn(trips, keys, (last, is_large), timeout));
-        let mut larger = Vec::new();
+    ) -> Vec<(usize, Reach)> {
+        let by_primary = self.trips(keys, wanted, reach, reads);
+        let asked = by_primary.into_iter().map(|trips| self.read_in_turn(trips, keys, timeout));
+        let mut further = Vec::new();
         for (place, part) in join_all(asked).await.into_iter().flatten() {
             match part {
                 Part::Read(read) => reads[place] = *read,
-                Part::Larger(bytes) => larger.push((place, bytes)),
+                Part::Beyond(reach) => further.push((place, reach)),
             }
         }
-        larger
+        further
     }
 
     /// Makes the round trips to one primary, a few at a time: other callers' commands come in
     /// between.
     ///
     /// After a failure, the rest is not tried.
-    async fn read_in_turn(
-        &self,
-        trips: &[BatchTrip],
-        keys: &[Key],
-        (last, is_large): (usize, bool),
-        timeout: Timeout,
-    ) -> Vec<(usize, Part)> {
+    async fn read_in_turn(&self, trips: Vec<BatchTrip>, keys: &[Key], timeout: Timeout) -> Vec<(usize, Part)> {
         let sent_at = self.context().clock.now();
         let mut parts = Vec::new();
-        let mut failed = None;
-        for wave in trips.chunks(large_values::MAX_CONCURRENT_TRIPS) {
+        let mut failed: Option<L2Error> = None;
+        let mut trips = trips.into_iter().peekable();
+        while trips.peek().is_some() {
+            let wave: Vec<BatchTrip> = trips.by_ref().take(large_values::MAX_CONCURRENT_TRIPS).collect();
+            let places: Vec<Vec<usize>> = wave.iter().map(|trip| trip.places.clone()).collect();
             let timeout = timeout.renewed(sent_at, self.context().clock.now());
-            let asked = wave.iter().map(|trip| {
-                let reach = Reach { last, large: is_large.then_some(trip.bytes) };
-                self.read_trip(trip, keys, reach, timeout)
-            });
             let answers = match &failed {
-                None => join_all(asked).await,
-                Some(error) => wave.iter().map(|_| Err(L2Error::clone(error))).collect(),
+                None => join_all(wave.into_iter().map(|trip| self.read_trip(trip, keys, timeout))).await,
+                Some(error) => wave.iter().map(|_| Err(error.clone())).collect(),
             };
-            for (trip, answer) in wave.iter().zip(answers) {
+            for (places, answer) in places.into_iter().zip(answers) {
                 failed = failed.or_else(|| answer.as_ref().err().cloned());
-                let answer = answer.unwrap_or_else(|error| {
-                    trip.places.iter().map(|_| Part::Read(Box::new(Err(error.clone())))).collect()
-                });
-                parts.extend(trip.places.iter().copied().zip(answer));
+                let answer = answer
+                    .unwrap_or_else(|error| places.iter().map(|_| Part::Read(Box::new(Err(error.clone())))).collect());
+                parts.extend(places.into_iter().zip(answer));
             }
         }
         parts
@@ -127,11 +118,12 @@ impl RedisL2 {
     fn trips(
         &self,
         keys: &[Key],
-        wanted: &[(usize, usize)],
+        wanted: &[Wanted],
+        reach: Reach,
         reads: &mut [Result<ReadResult, L2Error>],
     ) -> Vec<Vec<BatchTrip>> {
         let schema = &self.context().keys;
-        let mut by_partition: BTreeMap<u16, Vec<(usize, usize)>> = BTreeMap::new();
+        let mut by_partition: BTreeMap<u16, Vec<Wanted>> = BTreeMap::new();
         for (place, bytes) in wanted {
             by_partition
                 .entry(keys[*place].as_ref().partition(schema.partitions()))
@@ -153,135 +145,55 @@ impl RedisL2 {
                 by_primary.len() - 1
             });
             for (place, bytes) in wanted {
-                let name = schema.entry(keys[place].as_ref());
-                add(&mut by_primary[index], &shard, (partition, || schema.counter(partition)), (place, name, bytes));
+                let trips = &mut by_primary[index];
+                if trips.last().is_none_or(|trip| trip.read.bytes + bytes > large_values::TRIP_BYTES) {
+                    let field = schema.invalidation_field(keys[place].namespace().name());
+                    let read = EntriesRead { field, entries: Vec::new(), reach, bytes: 0 };
+                    trips.push(BatchTrip { shard: shard.clone(), read, places: Vec::new() });
+                }
+                if let Some(trip) = trips.last_mut() {
+                    trip.read.entries.push((partition, schema.entry(keys[place].as_ref())));
+                    trip.read.bytes += bytes;
+                    trip.places.push(place);
+                }
             }
         }
         by_primary
     }
 
-    async fn read_trip(
-        &self,
-        trip: &BatchTrip,
-        keys: &[Key],
-        reach: Reach,
-        timeout: Timeout,
-    ) -> Result<Vec<Part>, L2Error> {
-        let namespace = keys.first().map_or("", |key| key.namespace().name());
-        let fields = PartitionCounter::fields(self.context().keys.invalidation_field(namespace));
+    async fn read_trip(&self, trip: BatchTrip, keys: &[Key], timeout: Timeout) -> Result<Vec<Part>, L2Error> {
+        let BatchTrip { shard, mut read, places } = trip;
         let sent_at = self.context().clock.now();
-        let asked: Vec<SentRead> = trip
-            .counters
-            .iter()
-            .map(|(partition, _)| SentRead {
-                floor: self.context().floor(*partition),
-                sent_at,
-                deadline: timeout.deadline,
-            })
-            .collect();
-        self.context().commands.inc();
-        let counters = trip.counters.iter().map(|(_, counter)| counter.clone()).collect();
-        let names = trip.names.clone();
-        let sent = move |connection: Arc<Connection>| async move {
-            send(&connection, counters, names, fields, reach.last).await
-        };
-        let command = CommandKind::Pipeline(trip.counters.len() + 2 * trip.names.len());
-        let answers = self.executor().read(&trip.shard, (reach, timeout), command, sent).await;
-        let answers = answers.map_err(CommandError::into_read_error)?;
+        read.reach.large = read.reach.large.map(|_| read.bytes);
+        let reach = read.reach;
+        let reply = self.reads.read(&shard, read, timeout).await.map_err(CommandError::into_read_error)?;
         let deadline = match reach.large {
             Some(_) => timeout.renewed(sent_at, self.context().clock.now()).deadline,
             None => timeout.deadline,
         };
-        let lines: Vec<Result<PartitionCounter, L2Error>> = answers
-            .lines
-            .into_iter()
-            .map(|line| self.part(trip, line.map(|line| PartitionCounter::read(line.into_array()))))
-            .collect();
-        let found = trip.names.iter().zip(&trip.places).zip(answers.values);
-        let parts = join_all(found.map(|(((_, counter), place), (ttl, value))| {
-            let (line, key) = (lines[*counter].as_ref(), keys[*place].as_ref());
-            let sent = SentRead { deadline, ..asked[*counter] };
-            async move {
-                if let Some(bytes) = self.larger(&value, reach) {
-                    return Part::Larger(bytes);
-                }
-                Part::Read(Box::new(self.judge(trip, key, line, (ttl, value), sent).await))
+        let sent = SentRead { sent_at: reply.sent_at, deadline };
+        let mut parts = Vec::with_capacity(places.len());
+        let mut waiting = Vec::new();
+        for (place, mut entry) in places.into_iter().zip(reply.entries) {
+            let key = keys[place].as_ref();
+            if let Some(further) = self.beyond(&shard, key, (&mut entry, sent.sent_at), reach) {
+                parts.push(Part::Beyond(further));
+                continue;
             }
-        }));
-        let parts = parts.await;
-        for ((partition, _), line) in trip.counters.iter().zip(lines) {
-            line.into_iter().for_each(|line| self.saw_patterns(*partition, namespace, line));
+            // Only an entry that needs a further round trip is waited for.
+            let mut found = Box::pin(self.found(&shard, key, entry, sent));
+            match found.as_mut().now_or_never() {
+                Some(read) => parts.push(Part::Read(Box::new(read))),
+                None => {
+                    parts.push(Part::Read(Box::new(Err(L2Error::unavailable("no answer")))));
+                    let index = parts.len() - 1;
+                    waiting.push(async move { (index, found.await) });
+                }
+            }
+        }
+        for (index, read) in join_all(waiting).await {
+            parts[index] = Part::Read(Box::new(read));
         }
         Ok(parts)
     }
-
-    async fn judge(
-        &self,
-        trip: &BatchTrip,
-        key: KeyRef<'_>,
-        line: Result<&PartitionCounter, &L2Error>,
-        (ttl, value): (FredResult<Value>, FredResult<Value>),
-        sent: SentRead,
-    ) -> Result<ReadResult, L2Error> {
-        let line = line.map_err(Clone::clone)?;
-        let ttl = self.part(trip, ttl.and_then(|ttl| ttl.convert()))?;
-        self.found(&trip.shard, key, line, EntryReply { ttl, value }, sent).await
-    }
-
-    /// One of the replies of a round trip.
-    fn part<T>(&self, trip: &BatchTrip, answer: FredResult<T>) -> Result<T, L2Error> {
-        answer.map_err(|error| self.executor().part_refused(&trip.shard, &error))
-    }
-}
-
-/// Adds a key to the last round trip, or to a new one if that would become too large.
-fn add(
-    trips: &mut Vec<BatchTrip>,
-    shard: &Arc<Shard>,
-    (partition, counter): (u16, impl FnOnce() -> String),
-    (place, name, bytes): (usize, Bytes, usize),
-) {
-    if trips.last().is_none_or(|trip| trip.bytes + bytes > large_values::TRIP_BYTES) {
-        let (counters, names, places) = (Vec::new(), Vec::new(), Vec::new());
-        trips.push(BatchTrip { shard: shard.clone(), counters, names, places, bytes: 0 });
-    }
-    let Some(trip) = trips.last_mut() else { return };
-    if trip.counters.last().is_none_or(|(last, _)| *last != partition) {
-        trip.counters.push((partition, counter()));
-    }
-    trip.names.push((name, trip.counters.len() - 1));
-    trip.places.push(place);
-    trip.bytes += bytes;
-}
-
-/// Sends one pipeline: the counters before the entries, so that an absence is never taken for newer
-/// than it is; each time to live before its value.
-async fn send(
-    connection: &Connection,
-    counters: Vec<String>,
-    names: Vec<(Bytes, usize)>,
-    fields: Vec<String>,
-    last: usize,
-) -> Result<ManyReplies, Error> {
-    let trip = connection.client.pipeline();
-    let expected = counters.len() + 2 * names.len();
-    let partitions = counters.len();
-    for counter in counters {
-        let _: Value = trip.hmget(counter, fields.clone()).await?;
-    }
-    for (name, _) in names {
-        let _: Value = trip.pttl(fred::types::Key::from(name.clone())).await?;
-        let _: Value = trip.getrange(fred::types::Key::from(name), 0, last).await?;
-    }
-    let mut answers: Vec<FredResult<Value>> = trip.try_all().await;
-    if answers.len() != expected {
-        // A pipeline that failed as a whole has one reply.
-        return Err(answers.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled));
-    }
-    let mut rest = answers.split_off(partitions).into_iter();
-    let mut values = Vec::with_capacity(rest.len() / 2);
-    while let (Some(ttl), Some(value)) = (rest.next(), rest.next()) {
-        values.push((ttl, value));
-    }
-    Ok(ManyReplies { lines: answers, values })
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::invalidation_lookup::InvalidationLookup;
+use super::read_trip::ReadTrips;
 use crate::backend::redis::command::executor::CommandExecutor;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::RedisHealth;
@@ -21,7 +22,8 @@ use crate::sync::Mutex;
 pub struct RedisL2 {
     pub(super) context: Arc<RedisContext>,
     pub(super) health: Arc<RedisHealth>,
-    pub(super) executor: CommandExecutor,
+    pub(super) executor: Arc<CommandExecutor>,
+    pub(super) reads: ReadTrips,
     pub(super) server: Mutex<ServerReport>,
     keyspace: ArcSwapOption<KeyspaceSample>,
     pub(super) undecodable: Counter,
@@ -44,11 +46,14 @@ impl RedisL2 {
     ) -> RedisL2 {
         let (server, undecodable, invalidation_lookup) =
             (Mutex::default(), Counter::default(), InvalidationLookup::new(context.clone()));
+        let executor = Arc::new(executor);
+        let reads = ReadTrips::new(context.clone(), executor.clone(), tasks.clone());
         let (too_large_is_logged, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
         RedisL2 {
             context,
             health,
             executor,
+            reads,
             server,
             keyspace,
             undecodable,

@@ -69,7 +69,7 @@ impl RedisL2 {
 
     /// Remembers a list of active patterns.
     pub(crate) fn saw_list(&self, partition: u16, namespace: &str, list: ActivePatterns) {
-        self.invalidation_lookup.saw(partition, namespace, list);
+        self.invalidation_lookup.saw(partition, namespace, &list);
     }
 
     /// Runs a step once.

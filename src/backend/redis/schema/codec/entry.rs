@@ -90,6 +90,36 @@ pub fn size_in_head(bytes: &[u8]) -> Option<usize> {
     bytes.starts_with(&ENTRY_MAGIC).then_some(head + plain)
 }
 
+/// The part of an entry's head that shows its end.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLife {
+    /// Time of writing by Redis's clock, microseconds.
+    pub written_micros: u64,
+    /// Time to live, milliseconds; 0: no end.
+    pub ttl_millis: u64,
+    /// Stale window, milliseconds.
+    pub window_millis: u64,
+    /// Time until which reads may extend it, microseconds; 0: not sliding.
+    pub slide_micros: u64,
+    /// Time of marking, microseconds; 0: not marked.
+    pub marked_micros: u64,
+}
+
+/// Decodes the life of an entry that begins with `bytes`.
+pub fn life_in_head(bytes: &[u8]) -> Option<HeadLife> {
+    let mut reader = ByteReader(bytes.get(..HEADER)?.strip_prefix(&ENTRY_MAGIC)?);
+    reader.take(16)?;
+    let (written_micros, ttl_millis, window_millis) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    reader.take(8)?;
+    Some(HeadLife {
+        written_micros,
+        ttl_millis,
+        window_millis,
+        slide_micros: reader.u64()?,
+        marked_micros: reader.u64()?,
+    })
+}
+
 /// Bytes of a lease.
 pub const LEASE_SIZE: usize = 40;
 

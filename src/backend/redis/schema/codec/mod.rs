@@ -3,7 +3,7 @@
 //! Decoding is total: `None`, never a panic.
 //!
 //! Entry: `T`, format 1, epoch u64, sequence u64, written (Redis's clock, us) u64, time to live
-//! (ms, 0 no end) u64, stale window (ms) u64, soft time to live (ms, 0 none) u64, time to which
+//! (ms, 0 no end; after a Touch of an earlier build, from the Touch on) u64, stale window (ms) u64, soft time to live (ms, 0 none) u64, time to which
 //! reads may extend it (us, 0 none) u64, time when it was marked stale (us, 0 not) u64, version
 //! of its source u64, cost (ms) u32, flags u8 (1 known absent, 2 the source has a version),
 //! encoding u8 (0 plain, 1 Zstandard, 2 LZ4), plain size u32, size of the tags u16, size of the
@@ -26,8 +26,8 @@ mod versions;
 
 pub use byte_reader::ByteReader;
 pub use entry::{
-    HEAD, LEASE_SIZE, decode_entry, decode_head, decode_lease, entry_header, max_entry_size, size_in_head, stored_size,
-    tag_list,
+    HEAD, HeadLife, LEASE_SIZE, decode_entry, decode_head, decode_lease, entry_header, life_in_head, max_entry_size,
+    size_in_head, stored_size, tag_list,
 };
 pub use message::{
     Private, Published, confirmation, decode_message, decode_private, echo_head, key_name, message_head, named,

@@ -23,9 +23,11 @@ local shorter = ttl ~= 0 and (left == -1 or ttl < left)
 if (ARGV[9] == 'extend' and not longer) or (ARGV[9] == 'shorten' and not shorter) then
   return {'OK', epoch, sequence, head.version, UNCHANGED, left}
 end
--- The header of a sliding entry keeps the extension by reads.
+-- The header counts the time to live from the time of writing: a read sees the end there. That of a
+-- sliding entry keeps the extension by reads.
 if head.slide == 0 then
-  redis.call('SETRANGE', KEYS[2], 26, struct.pack('>I8', ttl))
+  local since = ttl == 0 and 0 or math.floor((now - head.written) / 1000)
+  redis.call('SETRANGE', KEYS[2], 26, struct.pack('>I8', ttl == 0 and 0 or math.max(ttl + since, 1)))
 end
 if ttl == 0 then
   redis.call('PERSIST', KEYS[2])

@@ -1,0 +1,341 @@
+//! Trips of reads: what waits for one primary travels together, in one pipeline.
+//!
+//! A trip reads the counter of each partition and namespace once, and then the entries. Each caller
+//! keeps its own deadline and its own place in flight.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+use fred::prelude::{Error, FredResult};
+use fred::types::{Key, Value};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::backend::redis::command::batcher::{Batcher, TripLimits, Trips};
+use crate::backend::redis::command::command_error::{CommandError, LostAnswer};
+use crate::backend::redis::command::executor::CommandExecutor;
+use crate::backend::redis::command::spans;
+use crate::backend::redis::connection::command_metrics::CommandKind;
+use crate::backend::redis::connection::context::RedisContext;
+use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
+use crate::backend::redis::connection::redis_connection::Connection;
+use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::schema::partition_counter::PartitionCounter;
+use crate::cache::clock::Moment;
+use crate::cache::namespace::Namespace;
+use crate::cache::tier::Timeout;
+use crate::cache::version::Version;
+
+/// Limits of the trips of reads to one primary.
+const LIMITS: TripLimits = TripLimits { trips: 2, requests: 256, bytes: TRIP_BYTES };
+/// Approximate bytes of a small value of unknown size.
+pub(super) const TYPICAL_BYTES: usize = 2 * 1024;
+
+/// The part of each entry that a read requests, and the connection for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// The last byte of each entry.
+    pub last: usize,
+    /// True to ask Redis for the remaining time to live.
+    pub life: bool,
+    /// Expected bytes if the connection for large values is used.
+    pub large: Option<usize>,
+}
+
+/// Entries of one namespace at one primary, to be read in one trip.
+pub(super) struct EntriesRead {
+    /// Field of the namespace's invalidations in a counter.
+    pub field: String,
+    /// Partition and name of each entry.
+    pub entries: Vec<(u16, Bytes)>,
+    /// The part of each.
+    pub reach: Reach,
+    /// Approximate size of the reply, bytes.
+    pub bytes: usize,
+}
+
+/// The reply to a read, in the order of its entries.
+pub(super) struct EntriesReply {
+    /// Time of sending.
+    pub sent_at: Moment,
+    /// The replies for each entry.
+    pub entries: Vec<EntryReply>,
+}
+
+/// The replies for one entry.
+pub(super) struct EntryReply {
+    /// The counter of its partition.
+    pub counter: Arc<CounterReply>,
+    /// Remaining time to live by Redis, milliseconds; `None` if it was not requested.
+    pub ttl: Option<FredResult<i64>>,
+    /// The stored bytes.
+    pub value: FredResult<Value>,
+}
+
+/// The counter of a partition as a trip found it.
+pub(super) struct CounterReply {
+    /// The position of the partition that this replica had seen when the trip was sent.
+    pub floor: Version,
+    /// The counter.
+    pub line: FredResult<PartitionCounter>,
+}
+
+/// A read that waits for its trip.
+struct WaitingRead {
+    read: EntriesRead,
+    deadline: Moment,
+    place: OwnedSemaphorePermit,
+    reply: oneshot::Sender<Result<EntriesReply, CommandError>>,
+}
+
+/// Reads that travel together.
+pub(super) struct ReadTrips {
+    context: Arc<RedisContext>,
+    executor: Arc<CommandExecutor>,
+    tasks: TaskTracker,
+    queues: crate::sync::Mutex<Vec<(Weak<Shard>, Arc<Batcher<WaitingRead>>)>>,
+    /// Namespaces with sliding entries, by hash. Their reads always request the remaining time.
+    sliding: AtomicU64,
+}
+
+/// The commands of a trip.
+#[derive(Default)]
+struct TripPlan {
+    counters: Vec<PlannedCounter>,
+    entries: Vec<PlannedEntry>,
+}
+
+struct PlannedCounter {
+    name: String,
+    fields: Vec<String>,
+    floor: Version,
+}
+
+struct PlannedEntry {
+    name: Bytes,
+    counter: usize,
+    reach: Reach,
+}
+
+// === impl ReadTrips ===
+
+impl ReadTrips {
+    /// Creates empty queues. Trips run in `tasks`.
+    pub fn new(context: Arc<RedisContext>, executor: Arc<CommandExecutor>, tasks: TaskTracker) -> ReadTrips {
+        ReadTrips { context, executor, tasks, queues: Default::default(), sliding: AtomicU64::new(0) }
+    }
+
+    /// Reads entries in a trip with others, or alone over the connection for large values.
+    pub async fn read(
+        &self,
+        shard: &Arc<Shard>,
+        read: EntriesRead,
+        limit: Timeout,
+    ) -> Result<EntriesReply, CommandError> {
+        self.context.commands.inc();
+        match read.reach.large {
+            None => self.read_together(shard, read, limit.deadline).await,
+            Some(bytes) => self.read_alone(shard, read, Load { bytes, timeout: limit }).await,
+        }
+    }
+
+    /// Returns true if the remaining time of an entry in `namespace` cannot be expected in its
+    /// head.
+    pub fn is_sliding(&self, namespace: &Namespace) -> bool {
+        self.sliding.load(Ordering::Relaxed) & bit_of(namespace) != 0
+    }
+
+    /// Records that an entry in `namespace` is sliding.
+    pub fn saw_sliding(&self, namespace: &Namespace) {
+        self.sliding.fetch_or(bit_of(namespace), Ordering::Relaxed);
+    }
+
+    async fn read_together(
+        &self,
+        shard: &Arc<Shard>,
+        read: EntriesRead,
+        deadline: Moment,
+    ) -> Result<EntriesReply, CommandError> {
+        let place = self.executor.take_place()?;
+        let span = spans::call(CommandKind::Pipeline(read.commands()), &shard.primary);
+        let (reply, answer) = oneshot::channel();
+        let bytes = read.bytes;
+        if let Some(trips) = self.queue(shard).add(WaitingRead { read, deadline, place, reply }, bytes) {
+            let (context, executor, shard) = (self.context.clone(), self.executor.clone(), shard.clone());
+            self.tasks.spawn(make_trips(context, executor, shard, trips));
+        }
+        let answer = match timeout(deadline.since(self.context.clock.now()), answer).await {
+            Ok(answer) => answer.unwrap_or(Err(CommandError::Lost(LostAnswer::ConnectionLost))),
+            Err(_) => {
+                self.context.errors.inc();
+                Err(CommandError::Lost(LostAnswer::TimedOut))
+            }
+        };
+        answer.inspect_err(|failure| failure.note_in(&span))
+    }
+
+    async fn read_alone(
+        &self,
+        shard: &Arc<Shard>,
+        read: EntriesRead,
+        load: Load,
+    ) -> Result<EntriesReply, CommandError> {
+        let sent_at = self.context.clock.now();
+        let plan = Arc::new(TripPlan::of([&read].into_iter(), &self.context));
+        let (command, sent) = (plan.command(), plan.clone());
+        let replies = self.executor.call_large(shard, load, command, move |connection| sent.send(connection)).await?;
+        Ok(EntriesReply { sent_at, entries: plan.read(replies).collect() })
+    }
+
+    fn queue(&self, shard: &Arc<Shard>) -> Arc<Batcher<WaitingRead>> {
+        let mut queues = self.queues.lock();
+        if let Some((_, queue)) = queues.iter().find(|(known, _)| known.as_ptr() == Arc::as_ptr(shard)) {
+            return queue.clone();
+        }
+        queues.retain(|(known, _)| known.strong_count() > 0);
+        let queue = Batcher::new(LIMITS);
+        queues.push((Arc::downgrade(shard), queue.clone()));
+        queue
+    }
+}
+
+/// The bit of a namespace.
+fn bit_of(namespace: &Namespace) -> u64 {
+    1 << (namespace.id % u64::BITS)
+}
+
+/// Makes trips to `shard` until no read waits.
+async fn make_trips(
+    context: Arc<RedisContext>,
+    executor: Arc<CommandExecutor>,
+    shard: Arc<Shard>,
+    mut trips: Trips<WaitingRead>,
+) {
+    while let Some(waiting) = trips.next() {
+        make_trip(&context, &executor, &shard, waiting).await;
+    }
+}
+
+/// Sends the reads that are still awaited, and answers each.
+async fn make_trip(context: &RedisContext, executor: &CommandExecutor, shard: &Shard, waiting: Vec<WaitingRead>) {
+    let sent_at = context.clock.now();
+    let mut reads = Vec::with_capacity(waiting.len());
+    let (mut places, mut deadline): (Option<OwnedSemaphorePermit>, _) = (None, sent_at);
+    for WaitingRead { read, deadline: until, place, reply } in waiting {
+        if reply.is_closed() || until <= sent_at {
+            continue;
+        }
+        deadline = deadline.max(until);
+        match &mut places {
+            Some(places) => places.merge(place),
+            None => places = Some(place),
+        }
+        reads.push((read, reply));
+    }
+    let Some(places) = places else { return };
+    let plan = Arc::new(TripPlan::of(reads.iter().map(|(read, _)| read), context));
+    let answer = match executor.route_for_reads(shard, deadline) {
+        Ok(route) => {
+            let sent = plan.clone();
+            executor.send(route, places, plan.command(), move |connection| sent.send(connection)).await
+        }
+        Err(failure) => Err(failure),
+    };
+    match answer {
+        Ok(replies) => {
+            let mut replies = plan.read(replies);
+            for (read, reply) in reads {
+                let entries = replies.by_ref().take(read.entries.len()).collect();
+                // A caller that has left does not wait for it.
+                let _ = reply.send(Ok(EntriesReply { sent_at, entries }));
+            }
+        }
+        Err(failure) => reads.into_iter().for_each(|(_, reply)| _ = reply.send(Err(failure.clone()))),
+    }
+}
+
+// === impl EntriesRead ===
+
+impl EntriesRead {
+    /// The number of commands that it takes if it travels alone.
+    fn commands(&self) -> usize {
+        let partitions = self.entries.chunk_by(|(one, _), (next, _)| one == next).count();
+        partitions + self.entries.len() * (1 + usize::from(self.reach.life))
+    }
+}
+
+// === impl TripPlan ===
+
+impl TripPlan {
+    /// Plans a trip for `reads`.
+    fn of<'a>(reads: impl Iterator<Item = &'a EntriesRead>, context: &RedisContext) -> TripPlan {
+        let mut plan = TripPlan::default();
+        let mut planned: HashMap<(u16, &str), usize> = HashMap::new();
+        for read in reads {
+            for (partition, name) in &read.entries {
+                let counter = *planned.entry((*partition, &read.field)).or_insert_with(|| {
+                    plan.counters.push(PlannedCounter {
+                        name: context.keys.counter(*partition),
+                        fields: PartitionCounter::fields(read.field.clone()),
+                        floor: context.floor(*partition),
+                    });
+                    plan.counters.len() - 1
+                });
+                plan.entries.push(PlannedEntry { name: name.clone(), counter, reach: read.reach });
+            }
+        }
+        plan
+    }
+
+    fn size(&self) -> usize {
+        let lives = self.entries.iter().filter(|entry| entry.reach.life).count();
+        self.counters.len() + self.entries.len() + lives
+    }
+
+    fn command(&self) -> CommandKind {
+        CommandKind::Pipeline(self.size())
+    }
+
+    /// Sends one pipeline: the counters before the entries, so that an absence is never taken for
+    /// newer than it is; each remaining time before its value.
+    async fn send(self: Arc<Self>, connection: Arc<Connection>) -> Result<Vec<FredResult<Value>>, Error> {
+        let trip = connection.client.pipeline();
+        for counter in &self.counters {
+            let _: Value = trip.hmget(counter.name.as_str(), counter.fields.clone()).await?;
+        }
+        for PlannedEntry { name, reach, .. } in &self.entries {
+            if reach.life {
+                let _: Value = trip.pttl(Key::from(name.clone())).await?;
+            }
+            let _: Value = trip.getrange(Key::from(name.clone()), 0, reach.last).await?;
+        }
+        let replies: Vec<FredResult<Value>> = trip.try_all().await;
+        if replies.len() == self.size() {
+            return Ok(replies);
+        }
+        // A pipeline that failed as a whole has one reply.
+        Err(replies.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled))
+    }
+
+    /// Reads the replies of the trip. Returns those for each entry, in their order.
+    fn read(&self, replies: Vec<FredResult<Value>>) -> impl Iterator<Item = EntryReply> {
+        let mut replies = replies.into_iter();
+        let counters: Vec<Arc<CounterReply>> = self
+            .counters
+            .iter()
+            .zip(replies.by_ref())
+            .map(|(counter, reply)| {
+                let line = reply.map(|fields| PartitionCounter::read(fields.into_array()));
+                Arc::new(CounterReply { floor: counter.floor, line })
+            })
+            .collect();
+        self.entries.iter().map_while(move |entry| {
+            let ttl = if entry.reach.life { Some(replies.next()?.and_then(Value::convert)) } else { None };
+            Some(EntryReply { counter: counters[entry.counter].clone(), ttl, value: replies.next()? })
+        })
+    }
+}
