@@ -62,7 +62,7 @@ impl CommandError {
     }
 
     /// The value of `error.type`; Redis's own word if it refused the command.
-    pub(super) fn word(&self) -> &str {
+    pub fn word(&self) -> &str {
         match self {
             CommandError::NotSent(_) => "not_sent",
             CommandError::Lost(LostAnswer::TimedOut) => "timeout",

@@ -180,9 +180,7 @@ impl CommandExecutor {
         Work: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let CallRoute { connection, room, timeout } = route;
-        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
-            return Err(CommandError::NotSent(L2Error::Busy { limit: self.context.config.max_in_flight }));
-        };
+        let permit = self.place_in_flight().map_err(CommandError::NotSent)?;
         let span = spans::call(command, &shard.primary);
         let ended = connection.ended.clone();
         let call = Box::pin(ended.run_until_cancelled_owned(work(connection.clone())));
@@ -204,6 +202,38 @@ impl CommandExecutor {
         let took = self.context.clock.now().since(sent_at);
         self.context.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
         answer.inspect_err(|failure| spans::failed(&span, failure.word(), matches!(failure, CommandError::Refused(_))))
+    }
+
+    /// Takes a place in flight, for a call that travels with others.
+    pub fn place_in_flight(&self) -> Result<OwnedSemaphorePermit, L2Error> {
+        let place = self.in_flight.clone().try_acquire_owned();
+        place.map_err(|_| L2Error::Busy { limit: self.context.config.max_in_flight })
+    }
+
+    /// A connection for a trip of calls.
+    pub fn connection(&self, shard: &Shard) -> Result<Arc<Connection>, CommandError> {
+        shard.connection().ok_or_else(|| self.not_connected(shard))
+    }
+
+    /// Sends a trip of calls that hold their own places in flight. It ends with its answer, or with
+    /// the connection.
+    pub async fn make_trip<T>(
+        &self,
+        connection: &Connection,
+        command: CommandKind,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, CommandError> {
+        let sent_at = self.context.clock.now();
+        let answer = match connection.ended.run_until_cancelled(work).await {
+            Some(answer) => answer.map_err(|error| self.failure(connection, error)),
+            None => {
+                self.context.errors.inc();
+                Err(CommandError::Lost(LostAnswer::ConnectionLost))
+            }
+        };
+        let took = self.context.clock.now().since(sent_at);
+        self.context.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
+        answer
     }
 
     /// The number of calls in flight.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::invalidation_lookup::InvalidationLookup;
+use super::write_trips::WriteTrips;
 use crate::backend::redis::command::executor::CommandExecutor;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::RedisHealth;
@@ -21,7 +22,8 @@ use crate::sync::Mutex;
 pub struct RedisL2 {
     pub(super) context: Arc<RedisContext>,
     pub(super) health: Arc<RedisHealth>,
-    pub(super) executor: CommandExecutor,
+    pub(super) executor: Arc<CommandExecutor>,
+    pub(super) write_trips: Arc<WriteTrips>,
     pub(super) server: Mutex<ServerReport>,
     keyspace: ArcSwapOption<KeyspaceSample>,
     pub(super) undecodable: Counter,
@@ -42,6 +44,8 @@ impl RedisL2 {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisL2 {
+        let executor = Arc::new(executor);
+        let write_trips = WriteTrips::new(context.clone(), executor.clone(), tasks.clone());
         let (server, undecodable, invalidation_lookup) =
             (Mutex::default(), Counter::default(), InvalidationLookup::new(context.clone()));
         let (too_large_is_logged, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
@@ -49,6 +53,7 @@ impl RedisL2 {
             context,
             health,
             executor,
+            write_trips,
             server,
             keyspace,
             undecodable,

@@ -110,18 +110,7 @@ impl RedisL2 {
         };
         match sent {
             Ok(reply) => self.read_step(&shard, partition, reply),
-            Err(CommandError::NotSent(error)) => Err(error),
-            Err(CommandError::Lost(answer)) => {
-                let left = latest.since(self.context.clock.now()) + uncertainty + CLOCK_SLACK;
-                Err(L2Error::Unavailable { reason: answer.reason(), outcome_unknown_for: Some(left) })
-            }
-            Err(CommandError::Refused(error)) => Err(match refused(&error) {
-                // A script that failed midway may have written before.
-                L2Error::Unavailable { reason, .. } if !refused_before_start(&error) => {
-                    L2Error::Unavailable { reason, outcome_unknown_for: Some(CLOCK_SLACK) }
-                }
-                error => error,
-            }),
+            Err(failure) => Err(write_error(&failure, latest.since(self.context.clock.now()) + uncertainty)),
         }
     }
 
@@ -172,5 +161,22 @@ impl RedisL2 {
             Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
             _ => Err(L2Error::unavailable("unexpected reply from redis")),
         }
+    }
+}
+
+/// Converts the failure of a step that may still take effect for `left`.
+pub(super) fn write_error(failure: &CommandError, left: Duration) -> L2Error {
+    match failure {
+        CommandError::NotSent(error) => error.clone(),
+        CommandError::Lost(answer) => {
+            L2Error::Unavailable { reason: answer.reason(), outcome_unknown_for: Some(left + CLOCK_SLACK) }
+        }
+        CommandError::Refused(error) => match refused(error) {
+            // A script that failed midway may have written before.
+            L2Error::Unavailable { reason, .. } if !refused_before_start(error) => {
+                L2Error::Unavailable { reason, outcome_unknown_for: Some(CLOCK_SLACK) }
+            }
+            error => error,
+        },
     }
 }
