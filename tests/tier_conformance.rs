@@ -17,6 +17,8 @@ mod leases;
 mod returning_server;
 #[path = "tier_conformance/selectors.rs"]
 mod selectors;
+#[path = "tier_conformance/trips.rs"]
+mod trips;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -346,4 +348,19 @@ on_redis! {
     a_returning_server_starts_a_new_epoch,
     a_counter_that_goes_back_starts_a_new_epoch,
     an_audit_detects_a_returning_server,
+}
+
+on_redis! {
+    trips:
+    writes_that_wait_for_a_server_travel_together,
+    a_trip_publishes_messages_that_every_build_reads,
+    writes_of_one_key_have_different_versions,
+    values_of_every_size_are_stored_whole,
+    a_step_that_is_not_plain_leaves_the_others_of_its_trip_alone,
+    a_forgotten_script_is_loaded_again,
+    each_caller_of_a_trip_has_its_own_deadline,
+    a_lost_reply_leaves_every_caller_with_an_unknown_outcome,
+    writes_beyond_the_limit_in_flight_are_refused,
+    a_full_server_refuses_every_write_of_a_trip,
+    a_batch_is_one_step_for_each_partition,
 }

@@ -117,7 +117,9 @@ impl Script {
                 script!("", "sequenced_step", "selector_invalidations", "entry", "announce_first", "write")
             }
             Script::Write => script!("", "sequenced_step", "selector_invalidations", "entry", "write"),
-            Script::WriteBatch => return format!("#!lua\nlocal PUBLISH = '{publish}'\n{}", include_str!("lua/write_batch.lua")),
+            Script::WriteBatch => {
+                return format!("#!lua\nlocal PUBLISH = '{publish}'\n{}", include_str!("lua/write_batch.lua"));
+            }
             Script::Remove => {
                 script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "entry", "remove")
             }

@@ -75,11 +75,7 @@ impl RedisL2 {
     /// Makes plain writes of one caller, together with those of others.
     ///
     /// `None` if the full script has to judge them.
-    pub(super) async fn write_together(
-        &self,
-        write: PlainWrite,
-        deadline: Moment,
-    ) -> Result<Option<Version>, L2Error> {
+    pub(super) async fn write_together(&self, write: PlainWrite, deadline: Moment) -> Result<Option<Version>, L2Error> {
         let clock = &*self.context.clock;
         let shard = self.executor.shard(write.partition)?;
         let span = spans::call(COMMAND, &shard.primary);
