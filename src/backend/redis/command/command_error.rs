@@ -1,10 +1,16 @@
 //! Failures of calls to Redis, and their reasons in neutral words for callers of the service.
 
+use std::time::Duration;
+
 use fred::prelude::Error;
 
 use crate::backend::redis::connection::redis_error::names_a_missing_right;
 use crate::backend::redis::connection::supervisor::UNRESPONSIVE;
 use crate::cache::tier::L2Error;
+
+/// Added to the time for which a write's outcome is unknown: for clocks that run at slightly
+/// different rates.
+const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
 /// The failure of a call to Redis.
 pub enum CommandError {
@@ -46,6 +52,23 @@ impl CommandError {
             CommandError::NotSent(error) => error,
             CommandError::Lost(answer) => L2Error::unavailable(answer.reason()),
             CommandError::Refused(error) => refused(&error),
+        }
+    }
+
+    /// Converts the failure of a write that may still take effect for `left`.
+    pub fn as_write_error(&self, left: Duration) -> L2Error {
+        match self {
+            CommandError::NotSent(error) => error.clone(),
+            CommandError::Lost(answer) => {
+                L2Error::Unavailable { reason: answer.reason(), outcome_unknown_for: Some(left + CLOCK_SLACK) }
+            }
+            CommandError::Refused(error) => match refused(error) {
+                // A script that failed midway may have written before.
+                L2Error::Unavailable { reason, .. } if !refused_before_start(error) => {
+                    L2Error::Unavailable { reason, outcome_unknown_for: Some(CLOCK_SLACK) }
+                }
+                error => error,
+            },
         }
     }
 

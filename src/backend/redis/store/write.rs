@@ -39,7 +39,7 @@ impl RedisL2 {
         if may_be_plain && writes.iter().all(is_plain) && self.context.config.safeguards.on(Safeguard::OneStep) {
             let plain = PlainWrite::new(&self.context.keys, partition, writes, &values);
             if plain.size() <= SMALL_VALUE_BYTES {
-                match self.write_together(plain, context.timeout.deadline).await {
+                match self.write_trips.write(plain, context.timeout.deadline).await {
                     Ok(Some(version)) => {
                         let stored = |write: &Write| Entry::written(&write.entry, version, Duration::ZERO, sent_at);
                         return Ok(writes.iter().map(|write| WriteResult::Stored(stored(write))).collect());

@@ -13,8 +13,6 @@ use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use super::plain_write::PlainWrite;
-use super::redis_l2::RedisL2;
-use super::step::write_error;
 use crate::backend::redis::command::batcher::{Batcher, TripLimits, Trips};
 use crate::backend::redis::command::command_error::{CommandError, LostAnswer};
 use crate::backend::redis::command::executor::CommandExecutor;
@@ -69,13 +67,20 @@ struct TripStep {
     writes: Vec<PendingWrite>,
 }
 
-// === impl RedisL2 ===
+// === impl WriteTrips ===
 
-impl RedisL2 {
+impl WriteTrips {
+    /// Creates empty queues. Trips are made in `tasks`.
+    pub fn new(context: Arc<RedisContext>, executor: Arc<CommandExecutor>, tasks: TaskTracker) -> Arc<WriteTrips> {
+        let partitions: Vec<u16> = (0..context.keys.partitions()).collect();
+        let queues = context.keys.groups(&partitions).map(|_| Batcher::new(LIMITS)).collect();
+        Arc::new(WriteTrips { context, executor, tasks, queues })
+    }
+
     /// Makes plain writes of one caller, together with those of others.
     ///
     /// `None` if the full script has to judge them.
-    pub(super) async fn write_together(&self, write: PlainWrite, deadline: Moment) -> Result<Option<Version>, L2Error> {
+    pub async fn write(self: &Arc<Self>, write: PlainWrite, deadline: Moment) -> Result<Option<Version>, L2Error> {
         let clock = &*self.context.clock;
         let shard = self.executor.shard(write.partition)?;
         let span = spans::call(COMMAND, &shard.primary);
@@ -85,7 +90,7 @@ impl RedisL2 {
         let _place = self.executor.place_in_flight()?;
         let (outcome, answer) = oneshot::channel();
         let sent_at = clock.now();
-        self.write_trips.add(PendingWrite { write, shard, deadline, not_after, outcome, _place });
+        self.add(PendingWrite { write, shard, deadline, not_after, outcome, _place });
         let failure = match large_values::wait(clock, deadline.into(), || 0, answer).await {
             Some(Ok(Ok(position))) => return Ok(position),
             Some(Ok(Err(failure))) => failure,
@@ -99,18 +104,7 @@ impl RedisL2 {
             }
         };
         spans::failed(&span, failure.word(), matches!(*failure, CommandError::Refused(_)));
-        Err(write_error(&failure, deadline.since(clock.now()) + uncertainty))
-    }
-}
-
-// === impl WriteTrips ===
-
-impl WriteTrips {
-    /// Creates empty queues. Trips are made in `tasks`.
-    pub fn new(context: Arc<RedisContext>, executor: Arc<CommandExecutor>, tasks: TaskTracker) -> Arc<WriteTrips> {
-        let partitions: Vec<u16> = (0..context.keys.partitions()).collect();
-        let queues = context.keys.groups(&partitions).map(|_| Batcher::new(LIMITS)).collect();
-        Arc::new(WriteTrips { context, executor, tasks, queues })
+        Err(failure.as_write_error(deadline.since(clock.now()) + uncertainty))
     }
 
     fn add(self: &Arc<Self>, pending: PendingWrite) {
