@@ -19,6 +19,8 @@ mod reads;
 mod returning_server;
 #[path = "tier_conformance/selectors.rs"]
 mod selectors;
+#[path = "tier_conformance/trips.rs"]
+mod trips;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -356,4 +358,19 @@ on_redis! {
     a_read_respects_a_touch_of_an_earlier_build,
     each_read_of_a_trip_keeps_its_own_deadline,
     reads_that_wait_travel_together,
+}
+
+on_redis! {
+    trips:
+    writes_that_wait_for_a_server_travel_together,
+    a_trip_publishes_messages_that_every_build_reads,
+    writes_of_one_key_have_different_versions,
+    values_of_every_size_are_stored_whole,
+    a_step_that_is_not_plain_leaves_the_others_of_its_trip_alone,
+    a_forgotten_script_is_loaded_again,
+    each_caller_of_a_trip_has_its_own_deadline,
+    a_lost_reply_leaves_every_caller_with_an_unknown_outcome,
+    writes_beyond_the_limit_in_flight_are_refused,
+    a_full_server_refuses_every_write_of_a_trip,
+    a_batch_is_one_step_for_each_partition,
 }

@@ -62,11 +62,11 @@ pub enum Lost {
 impl ChangeLog {
     /// Records a change that was acknowledged, or seen in part: there may be more of it.
     pub fn record_acknowledged(&mut self, version: Version, change: &Change, now: Moment) {
-        let change = change.bare();
         self.update(version, now, |record| {
-            let known = |other: &Change| other.includes(&change);
+            // The message of an own write is usually here first.
+            let known = |other: &Change| other.includes(change);
             if !record.message.iter().chain(&record.seen).any(known) {
-                record.seen.push(change);
+                record.seen.push(change.bare());
             }
         });
     }

@@ -22,6 +22,7 @@ mod sliding;
 mod standalone;
 mod touch;
 mod types;
+mod uninterrupted;
 
 pub use batch::{GetMany, InvalidateMany, Many, SetMany};
 pub use cache::{Tiered, TieredConfig};

@@ -2,11 +2,10 @@
 
 use std::future::Future;
 
-use tracing::Instrument as _;
-
 use super::backing::Backing;
 use super::cache::Tiered;
 use super::types::{Set, SetAnswer, SetOutcome};
+use super::uninterrupted::Uninterrupted;
 use crate::cache::error::CacheError;
 use crate::cache::stats::NamespaceCounters;
 use crate::cache::tier::{Condition, L2Error};
@@ -39,8 +38,8 @@ impl Tiered {
         answer
     }
 
-    /// Runs `work` in a task of its own, so that a disconnect does not interrupt it. Without L2 it
-    /// cannot be interrupted anyway.
+    /// Runs `work` so that a disconnect does not interrupt it. Without L2 it cannot be interrupted
+    /// anyway.
     pub(super) async fn owned<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, CacheError>> + Send + 'static,
@@ -48,13 +47,10 @@ impl Tiered {
         if let Backing::Standalone(_) = self.0.backing {
             return work.await;
         }
-        match self.0.tasks.spawn(work.in_current_span()).await {
-            Ok(answer) => answer,
-            Err(panicked) => {
-                tracing::error!(error = %panicked, "write task panicked");
-                Err(CacheError::Internal)
-            }
-        }
+        Uninterrupted::new(work, &self.0.tasks).await.unwrap_or_else(|_| {
+            tracing::error!("write panicked");
+            Err(CacheError::Internal)
+        })
     }
 
     async fn write_and_settle(&self, set: Set) -> Result<SetAnswer, CacheError> {

@@ -1,5 +1,7 @@
 //! Failures of calls to Redis, and their reasons in neutral words for callers of the service.
 
+use std::time::Duration;
+
 use fred::prelude::Error;
 use tracing::Span;
 
@@ -7,6 +9,10 @@ use super::spans;
 use crate::backend::redis::connection::redis_error::names_a_missing_right;
 use crate::backend::redis::connection::supervisor::UNRESPONSIVE;
 use crate::cache::tier::L2Error;
+
+/// Added to the time for which a write's outcome is unknown: for clocks that run at slightly
+/// different rates.
+const CLOCK_SLACK: Duration = Duration::from_millis(50);
 
 /// The failure of a call to Redis.
 #[derive(Clone)]
@@ -52,6 +58,23 @@ impl CommandError {
         }
     }
 
+    /// Converts the failure of a write that may still take effect for `left`.
+    pub fn as_write_error(&self, left: Duration) -> L2Error {
+        match self {
+            CommandError::NotSent(error) => error.clone(),
+            CommandError::Lost(answer) => {
+                L2Error::Unavailable { reason: answer.reason(), outcome_unknown_for: Some(left + CLOCK_SLACK) }
+            }
+            CommandError::Refused(error) => match refused(error) {
+                // A script that failed midway may have written before.
+                L2Error::Unavailable { reason, .. } if !refused_before_start(error) => {
+                    L2Error::Unavailable { reason, outcome_unknown_for: Some(CLOCK_SLACK) }
+                }
+                error => error,
+            },
+        }
+    }
+
     /// Builds the failure of a command that was answered by `error`, of Redis or of the connection.
     pub(super) fn from_answer(error: Error) -> CommandError {
         // Refusals of Redis begin with an upper-case word; any other error is the connection's
@@ -70,7 +93,7 @@ impl CommandError {
     }
 
     /// The value of `error.type`; Redis's own word if it refused the command.
-    pub(super) fn word(&self) -> &str {
+    pub fn word(&self) -> &str {
         match self {
             CommandError::NotSent(_) => "not_sent",
             CommandError::Lost(LostAnswer::TimedOut) => "timeout",

@@ -213,6 +213,32 @@ impl CommandExecutor {
         answer
     }
 
+    /// A connection for a trip of calls.
+    pub fn connection(&self, shard: &Shard) -> Result<Arc<Connection>, CommandError> {
+        shard.connection().ok_or_else(|| self.not_connected(shard))
+    }
+
+    /// Sends a trip of calls that hold their own places in flight. It ends with its answer, or with
+    /// the connection.
+    pub async fn make_trip<T>(
+        &self,
+        connection: &Connection,
+        command: CommandKind,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, CommandError> {
+        let sent_at = self.context.clock.now();
+        let answer = match connection.ended.run_until_cancelled(work).await {
+            Some(answer) => answer.map_err(|error| self.failure(connection, error)),
+            None => {
+                self.context.errors.inc();
+                Err(CommandError::Lost(LostAnswer::ConnectionLost))
+            }
+        };
+        let took = self.context.clock.now().since(sent_at);
+        self.context.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
+        answer
+    }
+
     /// The number of calls in flight.
     pub fn in_flight(&self) -> usize {
         self.context.config.max_in_flight - self.in_flight.available_permits()

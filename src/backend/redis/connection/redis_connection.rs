@@ -225,6 +225,28 @@ impl Connection {
         }
     }
 
+    /// Runs a script without keeping its arguments for a second attempt.
+    ///
+    /// `None` if Redis has forgotten the script. It has not run, and is loaded for the next time.
+    pub async fn run_loaded(
+        &self,
+        script: Script,
+        keys: Vec<fred::types::Key>,
+        args: Vec<Value>,
+    ) -> Result<Option<Vec<Value>>, Error> {
+        self.context.commands.inc();
+        match self.client.evalsha(self.shas[script as usize].as_str(), keys, args).await {
+            Ok(Value::Array(values)) => Ok(Some(values)),
+            Ok(_) => Err(Error::new(ErrorKind::Protocol, "unexpected reply to a script")),
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                // If this fails, the next run finds it missing again.
+                let _ = self.client.script_load::<Value, _>(self.context.script(script)).await;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes from the reply the names that the script repaired, and logs them.
     fn without_repairs(&self, mut reply: Vec<Value>) -> Vec<Value> {
         if status(&reply) == Some("REPAIRED") && reply.len() >= 2 {

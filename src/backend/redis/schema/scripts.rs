@@ -15,6 +15,8 @@ pub enum Script {
     PingPrimary,
     /// Writes entries.
     Write,
+    /// Writes plain entries of many callers.
+    WriteBatch,
     /// Removes entries, or marks them stale.
     Remove,
     /// Invalidates entries by selectors.
@@ -53,11 +55,12 @@ macro_rules! script {
 
 impl Script {
     /// All scripts, in the order of their discriminants.
-    pub const ALL: [Script; 18] = [
+    pub const ALL: [Script; 19] = [
         Script::Handshake,
         Script::Audit,
         Script::PingPrimary,
         Script::Write,
+        Script::WriteBatch,
         Script::Remove,
         Script::Invalidate,
         Script::RecordCoverage,
@@ -81,6 +84,7 @@ impl Script {
             Script::Audit => "audit",
             Script::PingPrimary => "ping_primary",
             Script::Write => "write",
+            Script::WriteBatch => "write_batch",
             Script::Remove => "remove",
             Script::Invalidate => "invalidate",
             Script::RecordCoverage => "coverage",
@@ -113,6 +117,9 @@ impl Script {
                 script!("", "sequenced_step", "selector_invalidations", "entry", "announce_first", "write")
             }
             Script::Write => script!("", "sequenced_step", "selector_invalidations", "entry", "write"),
+            Script::WriteBatch => {
+                return format!("#!lua\nlocal PUBLISH = '{publish}'\n{}", include_str!("lua/write_batch.lua"));
+            }
             Script::Remove => {
                 script!(" flags=allow-oom", "sequenced_step", "selector_invalidations", "entry", "remove")
             }

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::invalidation_lookup::InvalidationLookup;
 use super::read_trip::ReadTrips;
+use super::write_trips::WriteTrips;
 use crate::backend::redis::command::executor::CommandExecutor;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::RedisHealth;
@@ -24,6 +25,7 @@ pub struct RedisL2 {
     pub(super) health: Arc<RedisHealth>,
     pub(super) executor: Arc<CommandExecutor>,
     pub(super) reads: ReadTrips,
+    pub(super) write_trips: Arc<WriteTrips>,
     pub(super) server: Mutex<ServerReport>,
     keyspace: ArcSwapOption<KeyspaceSample>,
     pub(super) undecodable: Counter,
@@ -44,9 +46,10 @@ impl RedisL2 {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> RedisL2 {
+        let executor = Arc::new(executor);
+        let write_trips = WriteTrips::new(context.clone(), executor.clone(), tasks.clone());
         let (server, undecodable, invalidation_lookup) =
             (Mutex::default(), Counter::default(), InvalidationLookup::new(context.clone()));
-        let executor = Arc::new(executor);
         let reads = ReadTrips::new(context.clone(), executor.clone(), tasks.clone());
         let (too_large_is_logged, keyspace) = (AtomicBool::new(false), ArcSwapOption::empty());
         RedisL2 {
@@ -54,6 +57,7 @@ impl RedisL2 {
             health,
             executor,
             reads,
+            write_trips,
             server,
             keyspace,
             undecodable,

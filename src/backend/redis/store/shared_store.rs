@@ -10,7 +10,6 @@ use fred::types::{Expiration, Value};
 use futures_util::future::join_all;
 
 use super::redis_l2::RedisL2;
-use super::step::CLOCK_SLACK;
 use crate::backend::redis::command::command_error::{CommandError, refused};
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
@@ -227,9 +226,8 @@ impl RedisL2 {
             Ok(reply) => reply,
             Err(CommandError::NotSent(error)) => return Err(error),
             Err(CommandError::Refused(error)) => return Err(refused(&error)),
-            Err(CommandError::Lost(answer)) => {
-                let left = deadline.since(self.context.clock.now()) + uncertainty + CLOCK_SLACK;
-                return Err(L2Error::Unavailable { reason: answer.reason(), outcome_unknown_for: Some(left) });
+            Err(lost @ CommandError::Lost(_)) => {
+                return Err(lost.as_write_error(deadline.since(self.context.clock.now()) + uncertainty));
             }
         };
         match (status(&reply), number(&reply, 1)) {

@@ -1,13 +1,12 @@
 //! Steps: scripts that each take a sequence of a partition.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use fred::types::Value;
 
 use super::redis_l2::RedisL2;
-use crate::backend::redis::command::command_error::{CommandError, refused, refused_before_start};
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::command::executor::CallRoute;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values;
@@ -23,10 +22,6 @@ use crate::cache::version::Version;
 
 /// Limit of attempts of a step that found other active patterns than were known.
 const MAX_PATTERN_ATTEMPTS: usize = 4;
-/// Added to the time for which a write's outcome is unknown: for clocks that run at slightly
-/// different rates.
-pub(super) const CLOCK_SLACK: Duration = Duration::from_millis(50);
-
 /// A step to run.
 pub(crate) struct SequencedStep<'a> {
     /// The script.
@@ -110,18 +105,7 @@ impl RedisL2 {
         };
         match sent {
             Ok(reply) => self.read_step(&shard, partition, reply),
-            Err(CommandError::NotSent(error)) => Err(error),
-            Err(CommandError::Lost(answer)) => {
-                let left = latest.since(self.context.clock.now()) + uncertainty + CLOCK_SLACK;
-                Err(L2Error::Unavailable { reason: answer.reason(), outcome_unknown_for: Some(left) })
-            }
-            Err(CommandError::Refused(error)) => Err(match refused(&error) {
-                // A script that failed midway may have written before.
-                L2Error::Unavailable { reason, .. } if !refused_before_start(&error) => {
-                    L2Error::Unavailable { reason, outcome_unknown_for: Some(CLOCK_SLACK) }
-                }
-                error => error,
-            }),
+            Err(failure) => Err(failure.as_write_error(latest.since(self.context.clock.now()) + uncertainty)),
         }
     }
 

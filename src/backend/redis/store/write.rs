@@ -1,17 +1,21 @@
-//! Writes entries: one script for all of a partition.
+//! Writes entries of one partition: plain ones together with those of other callers, others in a script
+//! of their own.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::types::Value;
 
+use super::plain_write::{PlainWrite, is_plain, kept_millis};
 use super::redis_l2::RedisL2;
 use super::step::SequencedStep;
+use crate::backend::redis::connection::large_values::SMALL_VALUE_BYTES;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::compression::Packed;
 use crate::backend::redis::schema::compression_pool;
 use crate::backend::redis::schema::reply::{bytes, number};
 use crate::backend::redis::schema::scripts::Script;
+use crate::cache::clock::Moment;
 use crate::cache::coherence::safeguards::Safeguard;
 use crate::cache::entry::Entry;
 use crate::cache::tier::{CallContext, Condition, ConditionFailure, L2Error, Timeout, Write, WriteResult};
@@ -22,18 +26,56 @@ impl RedisL2 {
         &self,
         partition: u16,
         writes: &[Write],
-        CallContext { timeout, ticket }: CallContext,
+        context: CallContext,
     ) -> Result<Vec<WriteResult>, L2Error> {
         let Some(first) = writes.first() else { return Ok(Vec::new()) };
-        let namespace = first.key.namespace();
         let mut values = Vec::with_capacity(writes.len());
         for write in writes {
             values.push(compression_pool::pack(write).await);
         }
+        let sent_at = self.context.clock.now();
+        // A change with a ticket has a message of its own.
+        let may_be_plain = context.ticket == 0 && !first.key.namespace().policy().immutable;
+        if may_be_plain && writes.iter().all(is_plain) && self.context.config.safeguards.on(Safeguard::OneStep) {
+            let plain = PlainWrite::new(&self.context.keys, partition, writes, &values);
+            if plain.size() <= SMALL_VALUE_BYTES {
+                match self.write_trips.write(plain, context.timeout.deadline).await {
+                    Ok(Some(version)) => {
+                        let stored = |write: &Write| Entry::written(&write.entry, version, Duration::ZERO, sent_at);
+                        return Ok(writes.iter().map(|write| WriteResult::Stored(stored(write))).collect());
+                    }
+                    Ok(None) => {}
+                    Err(error) if self.is_final(&error) => return Err(error),
+                    Err(_) => {
+                        let again = self.context.clock.now().plus(Duration::from_secs(1));
+                        return self.write_fully(partition, writes, &values, again.into()).await;
+                    }
+                }
+            }
+        }
+        self.write_fully(partition, writes, &values, context).await
+    }
+
+    /// Returns true if a write that failed with `error` is not sent again. A test build may repeat
+    /// one of unknown outcome.
+    fn is_final(&self, error: &L2Error) -> bool {
+        let is_unknown = matches!(error, L2Error::Unavailable { outcome_unknown_for: Some(_), .. });
+        !is_unknown || self.context.config.safeguards.on(Safeguard::NoRetry)
+    }
+
+    /// Makes writes by the script that judges all that a write may depend on.
+    async fn write_fully(
+        &self,
+        partition: u16,
+        writes: &[Write],
+        values: &[Packed],
+        CallContext { timeout, ticket }: CallContext,
+    ) -> Result<Vec<WriteResult>, L2Error> {
+        let Some(namespace) = writes.first().map(|write| write.key.namespace()) else { return Ok(Vec::new()) };
         let send = |part: String, timeout: Timeout| {
             let mut args = vec![part.into()];
             let mut names = Vec::with_capacity(2 * writes.len());
-            for (write, value) in writes.iter().zip(&values) {
+            for (write, value) in writes.iter().zip(values) {
                 self.add_write(write, value, &mut names, &mut args);
             }
             let message_head = codec::message_head(false, partition, self.context.replica, ticket);
@@ -52,31 +94,14 @@ impl RedisL2 {
             part = send("announce".to_owned(), timeout).await?.position.sequence.to_string();
         }
         let step = match send(part, timeout).await {
-            Err(L2Error::Unavailable { outcome_unknown_for: Some(_), .. })
-                if !self.context.config.safeguards.on(Safeguard::NoRetry) =>
-            {
+            Err(error) if !self.is_final(&error) => {
                 send(String::new(), timeout.deadline.plus(Duration::from_secs(1)).into()).await?
             }
             step => step?,
         };
         let position = step.position;
         let results = step.reply.into_iter().nth(3).map(|results| results.into_array()).unwrap_or_default();
-        let written = writes.iter().zip(results).map(|(write, result)| {
-            let result = result.into_array();
-            let (outcome, repeated) = (number(&result, 0).unwrap_or(-1), number(&result, 2) == Some(1));
-            let cost = Duration::from_micros(number(&result, 3).unwrap_or(0).max(0) as u64);
-            let version = result.into_iter().nth(1).and_then(bytes).and_then(|bytes| codec::decode_version(&bytes));
-            let version = version.filter(|version| *version > Version::ZERO);
-            match (refusal(outcome), version) {
-                (Some(why), current) => Ok(WriteResult::Refused { why, current, position }),
-                (None, Some(version)) if outcome == 0 && repeated => Ok(WriteResult::Repeated { version, position }),
-                (None, Some(version)) if outcome == 0 => {
-                    Ok(WriteResult::Stored(Entry::written(&write.entry, version, cost, sent)))
-                }
-                _ => Err(L2Error::unavailable("unexpected reply from redis")),
-            }
-        });
-        written.collect()
+        writes.iter().zip(results).map(|(write, result)| read_result(write, result, position, sent)).collect()
     }
 
     fn add_write(&self, write: &Write, value: &Packed, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
@@ -85,18 +110,33 @@ impl RedisL2 {
         names.extend([keys.entry(key.as_ref()), keys.lease(key.as_ref())]);
         names.extend(entry.source_version.map(|_| keys.source(key.as_ref())));
         names.extend(request.iter().map(|request| keys.request(key.as_ref(), request)));
-        let lifetime = &entry.lifetime;
-        let kept = lifetime.ttl.map_or(0, |ttl| (ttl + lifetime.stale_window).as_millis().max(1));
         args.extend([
             condition_argument(*condition),
-            kept.to_string().into(),
-            lifetime.sliding.map_or(0, |longest| longest.as_micros()).to_string().into(),
+            kept_millis(write).to_string().into(),
+            entry.lifetime.sliding.map_or(0, |longest| longest.as_micros()).to_string().into(),
             Value::Bytes(codec::entry_header(entry, value.encoding).into()),
             Value::Bytes(value.bytes.clone()),
             Value::Bytes(codec::key_name(key.bytes()).into()),
             Value::Bytes(codec::tag_list(&entry.tags).into()),
             if request.is_some() { "request" } else { "" }.into(),
         ]);
+    }
+}
+
+/// Decodes the result of one write of a step that left the partition at `position`.
+fn read_result(write: &Write, result: Value, position: Version, sent_at: Moment) -> Result<WriteResult, L2Error> {
+    let result = result.into_array();
+    let (outcome, repeated) = (number(&result, 0).unwrap_or(-1), number(&result, 2) == Some(1));
+    let cost = Duration::from_micros(number(&result, 3).unwrap_or(0).max(0) as u64);
+    let version = result.into_iter().nth(1).and_then(bytes).and_then(|bytes| codec::decode_version(&bytes));
+    let version = version.filter(|version| *version > Version::ZERO);
+    match (refusal(outcome), version) {
+        (Some(why), current) => Ok(WriteResult::Refused { why, current, position }),
+        (None, Some(version)) if outcome == 0 && repeated => Ok(WriteResult::Repeated { version, position }),
+        (None, Some(version)) if outcome == 0 => {
+            Ok(WriteResult::Stored(Entry::written(&write.entry, version, cost, sent_at)))
+        }
+        _ => Err(L2Error::unavailable("unexpected reply from redis")),
     }
 }
 

@@ -9,7 +9,8 @@ use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::policy::limits::MAX_CONTENT_TYPE_BYTES;
 use crate::cache::version::Version;
 
-const ENTRY_MAGIC: [u8; 2] = *b"T\x01";
+/// The first bytes of an entry.
+pub const ENTRY_MAGIC: [u8; 2] = *b"T\x01";
 const KNOWN_ABSENT: u8 = 1;
 const HAS_SOURCE: u8 = 2;
 /// The header of an entry after version and time.

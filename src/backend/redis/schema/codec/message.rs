@@ -12,6 +12,8 @@ const KEYS: u8 = 1;
 const SELECTED: u8 = 2;
 const ECHO: u8 = 3;
 const CONFIRMATION: u8 = 4;
+/// Effect of a message of writes.
+const SET: u8 = 1;
 /// Effects of a message that releases a lease; the second one because the fill failed.
 ///
 /// Such a message has no position of its own.
@@ -34,6 +36,13 @@ pub fn named(namespace: &str) -> Vec<u8> {
     let mut name = vec![namespace.len() as u8];
     name.put_slice(namespace.as_bytes());
     name
+}
+
+/// The message of writes after its position and time, up to their keys.
+pub fn set_effect(namespace: &str) -> Vec<u8> {
+    let mut message = vec![SET, namespace.len() as u8];
+    message.put_slice(namespace.as_bytes());
+    message
 }
 
 /// Encodes a key, for messages.
@@ -130,7 +139,7 @@ pub fn decode_message(bytes: &Bytes, own: u64) -> Option<Published> {
     let effect = reader.u8()?;
     let failed = effect == FAILED;
     let effect = match effect {
-        1 => Some(Effect::Set),
+        SET => Some(Effect::Set),
         2 => Some(Effect::Removed),
         3 => Some(Effect::Marked),
         4 => Some(Effect::Shortened),

@@ -1,0 +1,261 @@
+//! Trips of plain writes: those of many callers travel to their server in one script.
+//!
+//! Each caller keeps its place in flight, its deadline and its outcome. A caller that disconnects
+//! does not cancel its write.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+use fred::types::{Key, Value};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::yield_now;
+use tokio_util::task::TaskTracker;
+
+use super::plain_write::PlainWrite;
+use crate::backend::redis::command::batcher::{Batcher, TripLimits, Trips};
+use crate::backend::redis::command::command_error::{CommandError, LostAnswer};
+use crate::backend::redis::command::executor::CommandExecutor;
+use crate::backend::redis::command::spans;
+use crate::backend::redis::connection::command_metrics::CommandKind;
+use crate::backend::redis::connection::context::RedisContext;
+use crate::backend::redis::connection::large_values;
+use crate::backend::redis::connection::large_values::TRIP_BYTES;
+use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::scripts::Script;
+use crate::cache::clock::Moment;
+use crate::cache::tier::L2Error;
+use crate::cache::version::Version;
+
+/// Limits of the trips to one server. While one is under way, the next one fills.
+const LIMITS: TripLimits = TripLimits { trips: 1, requests: 256, bytes: TRIP_BYTES };
+/// The command of a trip.
+const COMMAND: CommandKind = CommandKind::Script(Script::WriteBatch);
+
+/// The position of a write that was carried out. `None` if it was left undone, because the full
+/// script has to judge it.
+type Outcome = Result<Option<Version>, Arc<CommandError>>;
+
+/// Plain writes on their way.
+pub(super) struct WriteTrips {
+    context: Arc<RedisContext>,
+    executor: Arc<CommandExecutor>,
+    tasks: TaskTracker,
+    /// One queue for all partitions that a script may access together.
+    queues: Box<[Arc<Batcher<PendingWrite>>]>,
+}
+
+/// A write that waits for its trip, or for the answer to it.
+struct PendingWrite {
+    write: PlainWrite,
+    shard: Arc<Shard>,
+    /// Its deadline by the clock of this machine.
+    deadline: Moment,
+    /// Its deadline by Redis's clock, microseconds.
+    not_after: u64,
+    outcome: oneshot::Sender<Outcome>,
+    /// Its place in flight.
+    _place: OwnedSemaphorePermit,
+}
+
+/// Writes of one namespace and partition, of different keys: they share a version.
+struct TripStep {
+    /// The highest position seen of the partition.
+    seen: Version,
+    not_after: u64,
+    writes: Vec<PendingWrite>,
+}
+
+// === impl WriteTrips ===
+
+impl WriteTrips {
+    /// Creates empty queues. Trips are made in `tasks`.
+    pub fn new(context: Arc<RedisContext>, executor: Arc<CommandExecutor>, tasks: TaskTracker) -> Arc<WriteTrips> {
+        let partitions: Vec<u16> = (0..context.keys.partitions()).collect();
+        let queues = context.keys.groups(&partitions).map(|_| Batcher::new(LIMITS)).collect();
+        Arc::new(WriteTrips { context, executor, tasks, queues })
+    }
+
+    /// Makes plain writes of one caller, together with those of others.
+    ///
+    /// `None` if the full script has to judge them.
+    pub async fn write(self: &Arc<Self>, write: PlainWrite, deadline: Moment) -> Result<Option<Version>, L2Error> {
+        let clock = &*self.context.clock;
+        let shard = self.executor.shard(write.partition)?;
+        let span = spans::call(COMMAND, &shard.primary);
+        let Some((not_after, uncertainty)) = shard.primary.clock.at(deadline) else {
+            return Err(L2Error::unavailable("not connected to redis"));
+        };
+        let _place = self.executor.take_place().map_err(CommandError::into_read_error)?;
+        let (outcome, answer) = oneshot::channel();
+        let sent_at = clock.now();
+        self.add(PendingWrite { write, shard, deadline, not_after, outcome, _place });
+        let failure = match large_values::wait(clock, deadline.into(), || 0, answer).await {
+            Some(Ok(Ok(position))) => return Ok(position),
+            Some(Ok(Err(failure))) => failure,
+            // The trip has panicked.
+            Some(Err(_)) => Arc::new(CommandError::Lost(LostAnswer::ConnectionLost)),
+            None => {
+                self.context.errors.inc();
+                let failure = CommandError::Lost(LostAnswer::TimedOut);
+                self.context.operations.observe(COMMAND, Some(failure.word()), clock.now().since(sent_at));
+                Arc::new(failure)
+            }
+        };
+        failure.note_in(&span);
+        Err(failure.as_write_error(deadline.since(clock.now()) + uncertainty))
+    }
+
+    fn add(self: &Arc<Self>, pending: PendingWrite) {
+        let partition = pending.write.partition;
+        let queue = if self.context.keys.sharded() { usize::from(partition) } else { 0 };
+        let size = pending.write.size();
+        if let Some(trips) = self.queues[queue].add(pending, size) {
+            let this = self.clone();
+            self.tasks.spawn(async move { this.make_trips(trips).await });
+        }
+    }
+
+    async fn make_trips(&self, mut trips: Trips<PendingWrite>) {
+        loop {
+            // Tasks that can run may add writes.
+            yield_now().await;
+            let Some(writes) = trips.next() else { return };
+            self.make_trip(writes).await;
+        }
+    }
+
+    /// Sends writes, and hands each its outcome.
+    async fn make_trip(&self, writes: Vec<PendingWrite>) {
+        let Some(shard) = writes.first().map(|pending| pending.shard.clone()) else { return };
+        let steps = self.steps(&shard, writes);
+        if steps.is_empty() {
+            return;
+        }
+        match self.send(&shard, steps).await {
+            Ok((steps, sequences)) => {
+                for (index, step) in steps.into_iter().enumerate() {
+                    let sequence = sequences.as_ref().map_or(Some(0), |sequences| sequences.get(index)?.as_i64());
+                    self.complete(step, sequence);
+                }
+            }
+            Err((steps, failure)) => {
+                let failure = Arc::new(failure);
+                steps.into_iter().flat_map(|step| step.writes).for_each(|pending| pending.end(Err(failure.clone())));
+            }
+        }
+    }
+
+    /// Runs the script. Returns the steps with its reply, or with its failure.
+    #[expect(clippy::type_complexity, reason = "both ways give the steps back")]
+    async fn send(
+        &self,
+        shard: &Shard,
+        mut steps: Vec<TripStep>,
+    ) -> Result<(Vec<TripStep>, Option<Vec<Value>>), (Vec<TripStep>, CommandError)> {
+        let connection = match self.executor.connection(shard) {
+            Ok(connection) => connection,
+            Err(failure) => return Err((steps, failure)),
+        };
+        let earliest = steps.iter().map(|step| step.not_after).min().unwrap_or(0);
+        let mut keys: Vec<Key> = Vec::with_capacity(2 * steps.len());
+        let mut args: Vec<Value> = vec![earliest.to_string().into(), connection.identity.as_str().into()];
+        steps.iter_mut().for_each(|step| self.encode(step, &mut keys, &mut args));
+        let run = connection.run_loaded(Script::WriteBatch, keys, args);
+        match self.executor.make_trip(&connection, COMMAND, run).await {
+            Ok(sequences) => Ok((steps, sequences)),
+            Err(failure) => Err((steps, failure)),
+        }
+    }
+
+    /// Groups writes into steps. Writes of one key are in different ones: each has a version of its
+    /// own.
+    ///
+    /// Ends those that cannot travel: of another server, with a deadline that has passed, or of a
+    /// partition of which nothing is known yet.
+    fn steps(&self, shard: &Arc<Shard>, writes: Vec<PendingWrite>) -> Vec<TripStep> {
+        let now = self.context.clock.now();
+        let mut rounds: HashMap<Bytes, usize> = HashMap::with_capacity(writes.len());
+        let mut places: HashMap<(u16, Box<str>, usize), usize> = HashMap::new();
+        let mut steps: Vec<TripStep> = Vec::new();
+        for pending in writes {
+            let seen = self.context.floor(pending.write.partition);
+            if pending.deadline <= now {
+                let error = L2Error::unavailable(LostAnswer::TimedOut.reason());
+                pending.end(Err(Arc::new(CommandError::NotSent(error))));
+                continue;
+            }
+            if seen == Version::ZERO || !Arc::ptr_eq(&pending.shard, shard) {
+                pending.end(Ok(None));
+                continue;
+            }
+            let names = || pending.write.entries.iter().map(|entry| &entry.name);
+            let round = names().filter_map(|name| rounds.get(name)).max().map_or(0, |round| round + 1);
+            names().for_each(|name| _ = rounds.insert(name.clone(), round));
+            let place = places.entry((pending.write.partition, pending.write.namespace.clone(), round));
+            let place = *place.or_insert(steps.len());
+            if place == steps.len() {
+                steps.push(TripStep { seen, not_after: u64::MAX, writes: Vec::new() });
+            }
+            let step = &mut steps[place];
+            step.not_after = step.not_after.min(pending.not_after);
+            step.writes.push(pending);
+        }
+        steps
+    }
+
+    /// Adds the keys and arguments of a step, and takes the entries from it.
+    fn encode(&self, step: &mut TripStep, keys: &mut Vec<Key>, args: &mut Vec<Value>) {
+        let Some(first) = step.writes.first() else { return };
+        let (partition, namespace) = (first.write.partition, first.write.namespace.clone());
+        let schema = &self.context.keys;
+        let entries = || step.writes.iter().flat_map(|pending| &pending.write.entries);
+        let (count, key_at) = (entries().count(), entries().next().map_or(0, |entry| entry.key_at()));
+        let mut facts = Vec::with_capacity(128);
+        facts.put_u16(count as u16);
+        facts.put_u16(key_at as u16);
+        facts.put_u64(step.not_after);
+        facts.put_u64(step.seen.sequence);
+        facts.put_u64(step.seen.epoch);
+        let texts = [step.seen.epoch.to_string(), schema.invalidation_field(&namespace), schema.channel(partition)];
+        for text in texts {
+            facts.put_u16(text.len() as u16);
+            facts.put_slice(text.as_bytes());
+        }
+        let mut message = codec::set_effect(&namespace);
+        entries().for_each(|entry| entry.announce(&mut message));
+        keys.push(schema.counter(partition).into());
+        args.push(Value::Bytes(facts.into()));
+        args.push(Value::Bytes(codec::message_head(false, partition, self.context.replica, 0).into()));
+        for entry in step.writes.iter_mut().flat_map(|pending| pending.write.entries.drain(..)) {
+            keys.push(entry.name.clone().into());
+            args.extend(entry.arguments());
+        }
+        args.push(Value::Bytes(message.into()));
+    }
+
+    /// Hands the writes of a step their outcome. The reply lacks the sequence if it is not ours.
+    fn complete(&self, step: TripStep, sequence: Option<i64>) {
+        let position = match sequence {
+            Some(0) => Ok(None),
+            other => other.and_then(|sequence| Version::checked(step.seen.epoch, sequence)).map(Some).ok_or(()),
+        };
+        for pending in step.writes {
+            if let Ok(Some(position)) = position {
+                self.context.raise_floor(pending.write.partition, position);
+            }
+            let unknown = || Arc::new(CommandError::NotSent(L2Error::unavailable("unexpected reply from redis")));
+            pending.end(position.map_err(|()| unknown()));
+        }
+    }
+}
+
+// === impl PendingWrite ===
+
+impl PendingWrite {
+    /// Hands the caller its outcome. It may have given up.
+    fn end(self, outcome: Outcome) {
+        let _ = self.outcome.send(outcome);
+    }
+}
