@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Http2Config;
+use super::inline_executor::{ConnectionTask, InlineExecutor};
 use super::services::Services;
 use crate::cache::admission::limits::Admission;
 use crate::cache::admission::slot::Streams;
@@ -133,30 +135,27 @@ async fn serve_http2(
     };
     // Streams that wait for a lease come on top, so that they leave room for others.
     let waiting = u32::try_from(Streams::waiting_limit(&shared.load)).unwrap_or(u32::MAX);
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let executor = InlineExecutor::default();
+    let connection = http2::Builder::new(executor.clone())
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_streams.saturating_add(waiting))
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_header_list_size(config.max_metadata_size)
         .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    let age = config.max_age.mul_f64(rand::random_range(0.9..1.1));
+    let mut connection = ConnectionTask::new(connection, executor);
+    // In a set, so that it is polled only when one of its causes woke it.
+    let mut shutdown: FuturesUnordered<_> = stream::iter([shutdown_cause(&progress, peer, shared)]).collect().await;
     let grace = tokio::select! {
+        biased;
         ended = &mut connection => {
             log_end(ended, peer);
             return CLOSE_TIMEOUT;
         }
-        () = progress.stalled(shared.max_deadline) => {
-            tracing::debug!(%peer, "closing a connection: its peer does not read responses");
-            STALLED_GRACE
-        }
-        () = sleep(age) => config.max_age_grace,
-        // `drain` closes it when its timeout has passed.
-        () = shared.stop_accepting.cancelled() => Duration::MAX,
+        Some(grace) = shutdown.next() => grace,
     };
     let shutdown_started_at = Instant::now();
-    connection.as_mut().graceful_shutdown();
+    connection.connection().graceful_shutdown();
     closing.cancel();
     match timeout(grace, connection).await {
         Ok(ended) => log_end(ended, peer),
@@ -164,6 +163,20 @@ async fn serve_http2(
     }
     // The grace includes the time in which the peer reads the kernel's send buffer.
     grace.saturating_sub(shutdown_started_at.elapsed()).max(CLOSE_TIMEOUT)
+}
+
+/// Completes when a connection has to be shut down. Returns the time for its calls to end.
+async fn shutdown_cause(progress: &WriteProgress, peer: SocketAddr, shared: &ConnectionContext) -> Duration {
+    let age = shared.http2.max_age.mul_f64(rand::random_range(0.9..1.1));
+    tokio::select! {
+        () = progress.stalled(shared.max_deadline) => {
+            tracing::debug!(%peer, "closing a connection: its peer does not read responses");
+            STALLED_GRACE
+        }
+        () = sleep(age) => shared.http2.max_age_grace,
+        // `drain` closes it when its timeout has passed.
+        () = shared.stop_accepting.cancelled() => Duration::MAX,
+    }
 }
 
 /// Completes `time` after `token` was cancelled.

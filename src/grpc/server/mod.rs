@@ -2,6 +2,7 @@
 
 mod config;
 mod connection;
+mod inline_executor;
 mod server;
 mod services;
 
