@@ -17,7 +17,7 @@ use crate::cache::tier::{L1, L1Usage, NotTaken};
 
 /// Bytes an entry costs beyond its key, content type and value: measured, see
 /// `an_entry_costs_what_it_is_weighed`.
-pub const OVERHEAD: usize = 648;
+pub const OVERHEAD: usize = 560;
 
 /// Bytes a tag costs beyond its own.
 const TAG_OVERHEAD: usize = 48;
