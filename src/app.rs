@@ -13,7 +13,7 @@ use tracing::field::display;
 use crate::admin::{self, Admin, AdminConfig};
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
-use crate::backend::memory::MokaL1;
+use crate::backend::memory::MemoryL1;
 use crate::backend::redis::tls::{self, TlsError};
 use crate::backend::redis::{self, RedisSetup};
 use crate::cache::admission::limits::Admission;
@@ -203,7 +203,7 @@ fn build_cache(config: &Config, tls: Option<rustls::ClientConfig>) -> CacheParts
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
     let partitions = config.coherence.partitions;
     let namespaces = Arc::new(Namespaces::new(config.namespaces.clone(), partitions));
-    let l1: Arc<dyn L1> = Arc::new(MokaL1::new(config.l1.size, config.l1.eviction));
+    let l1: Arc<dyn L1> = Arc::new(MemoryL1::new(config.l1, clock.clone()));
     let coherence = Arc::new(Coherence::new(config.coherence, l1.clone(), namespaces.clone(), clock.clone()));
     match config.redis.clone() {
         Some(redis) => {

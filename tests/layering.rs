@@ -40,7 +40,7 @@ const CONFINED: [(&str, &[&str]); 16] = [
     ("prost_types", &["grpc", "cli"]),
     ("prost_reflect", &["cli"]),
     ("fred", &["backend::redis"]),
-    ("moka", &["backend::memory"]),
+    ("hashbrown", &["backend::memory"]),
     ("governor", &["cache::policy::rate_limit"]),
     ("hyper", &["grpc::server", "admin::serve"]),
     ("opentelemetry", &["telemetry"]),

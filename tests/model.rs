@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use twintier::backend::local::Local;
-use twintier::backend::memory::{Eviction, MokaL1};
+use twintier::backend::memory::{Eviction, L1Config, MemoryL1};
 use twintier::cache::clock::{Clock, ManualClock, Moment};
 use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::coherence::{Coherence, CoherenceConfig};
@@ -83,7 +83,7 @@ impl World {
     fn new() -> World {
         let clock = Arc::new(ManualClock::default());
         let namespaces = Arc::new(Namespaces::new(NamespaceRules { limit: 2, ..NamespaceRules::default() }, 4));
-        let l1 = Arc::new(MokaL1::new(1 << 30, Eviction::Lru));
+        let l1 = Arc::new(MemoryL1::new(L1Config { size: 1 << 30, eviction: Eviction::Lru }, clock.clone()));
         let config = CoherenceConfig {
             partitions: 4,
             max_staleness: Duration::from_secs(2),

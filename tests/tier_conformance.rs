@@ -29,7 +29,7 @@ use bytes::Bytes;
 use harness::{Redis, eventually};
 use twintier::backend::boot_clock::BootClock;
 use twintier::backend::local::Local;
-use twintier::backend::memory::{Eviction, MokaL1};
+use twintier::backend::memory::{Eviction, L1Config, MemoryL1};
 use twintier::backend::redis::{
     self, Address, Credentials, Failover, RedisConfig, RedisSetup, RedisUrl, Servers, TlsFiles,
 };
@@ -63,12 +63,12 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn parts() -> (Arc<MokaL1>, Arc<Coherence>, Arc<Namespaces>) {
+    fn parts() -> (Arc<MemoryL1>, Arc<Coherence>, Arc<Namespaces>) {
         let namespaces = Arc::new(Namespaces::new(
             NamespaceRules { limit: 8, tombstones: TOMBSTONES, ..Default::default() },
             PARTITIONS,
         ));
-        let l1 = Arc::new(MokaL1::new(1 << 26, Eviction::Lru));
+        let l1 = Arc::new(MemoryL1::new(L1Config { size: 1 << 26, eviction: Eviction::Lru }, Arc::new(BootClock)));
         let config = CoherenceConfig {
             partitions: PARTITIONS,
             max_staleness: Duration::from_secs(2),

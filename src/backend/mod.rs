@@ -1,4 +1,4 @@
-//! The tiers: L1 on moka, L2 on Redis through fred, and an L2 without Redis.
+//! The tiers: L1 in memory, L2 on Redis through fred, and an L2 without Redis.
 
 pub mod boot_clock;
 pub mod local;

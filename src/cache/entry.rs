@@ -1,7 +1,8 @@
 //! Entries: the content of a Set, and the form in which L1 keeps it.
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,6 +103,8 @@ impl NewEntry {
 }
 
 /// Entry as a tier returns it: live, or kept beyond its life.
+///
+/// Dereferences to its [`Details`], which most entries do not have: so they cost one pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Version of the write that stored it.
@@ -110,27 +113,38 @@ pub struct Entry {
     pub content: Content,
     /// Content type. Empty if the Set gave none.
     pub content_type: Box<str>,
-    /// Tags.
-    pub tags: Tags,
-    /// Version of its source.
-    pub source_version: Option<u64>,
-    /// Cost of filling it, if known: the time from the grant of a lease to the Set that used it.
-    pub cost: Duration,
     /// Estimate of when it was written, by this machine's clock. For display only.
     pub written_at: Moment,
-    /// Time from which it is due for refresh.
-    pub due_at: Moment,
     /// Time at which it expires. Never later than in the shared tier.
     pub expires_at: Moment,
     /// Time until which it is kept, to be answered flagged stale.
     pub kept_until: Moment,
     /// Time past its expiry, or past a stale mark, for which it is kept.
     pub stale_window: Duration,
+    /// Tags, source, sliding expiry and what else is rare.
+    pub details: RareDetails,
+}
+
+/// Facts that few entries have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Details {
+    /// Tags.
+    pub tags: Tags,
+    /// Version of its source.
+    pub source_version: Option<u64>,
+    /// Cost of filling it, if known: the time from the grant of a lease to the Set that used it.
+    pub cost: Duration,
+    /// Time from which it is due for refresh.
+    pub due_at: Moment,
     /// Sliding expiry. `None` if reads do not extend it.
     pub sliding: Option<Sliding>,
     /// Time at which it was marked stale.
     pub marked_at: Option<Moment>,
 }
+
+/// Details in memory of their own, if there are any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RareDetails(Option<Box<Details>>);
 
 /// Sliding expiry: how a read extends the time to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,32 +160,77 @@ impl Entry {
     pub fn written(new: &NewEntry, version: Version, cost: Duration, at: Moment) -> Entry {
         let Lifetime { ttl, soft_ttl, stale_window, sliding } = new.lifetime;
         let expires_at = ttl.map_or(Moment::FOREVER, |ttl| at.plus(ttl));
+        let details = Details {
+            tags: new.tags.clone(),
+            source_version: new.source_version,
+            cost,
+            due_at: soft_ttl.map_or(Moment::FOREVER, |soft| at.plus(soft)),
+            sliding: sliding.zip(ttl).map(|(longest, idle)| Sliding { idle, until: at.plus(longest) }),
+            marked_at: None,
+        };
         Entry {
             version,
             content: new.content.clone(),
             content_type: new.content_type.clone(),
-            tags: new.tags.clone(),
-            source_version: new.source_version,
-            cost,
             written_at: at,
-            due_at: soft_ttl.map_or(Moment::FOREVER, |soft| at.plus(soft)),
             expires_at,
             kept_until: expires_at.plus(stale_window),
             stale_window,
-            sliding: sliding.zip(ttl).map(|(longest, idle)| Sliding { idle, until: at.plus(longest) }),
-            marked_at: None,
+            details: details.into(),
         }
     }
 
     /// Sets the time of the stale mark, and keeps the entry no longer than stale entries are kept.
     pub fn marked_since(self, marked_at: Option<Moment>) -> Entry {
         let kept_until = marked_at.map_or(Moment::FOREVER, |at| at.plus(self.stale_window)).min(self.kept_until);
-        Entry { marked_at, kept_until, ..self }
+        Entry { kept_until, ..self }.with(|details| details.marked_at = marked_at)
+    }
+
+    /// Changes details.
+    pub fn with(self, change: impl FnOnce(&mut Details)) -> Entry {
+        let mut details = self.details.0.map_or(Details::NONE, |details| *details);
+        change(&mut details);
+        Entry { details: details.into(), ..self }
     }
 
     /// Returns true if it may be answered without a stale flag, as far as expiry and marks decide.
     pub fn lives(&self, now: Moment) -> bool {
         now < self.expires_at && self.marked_at.is_none()
+    }
+}
+
+impl Deref for Entry {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        self.details.0.as_deref().unwrap_or(&Details::NONE)
+    }
+}
+
+// === impl Details ===
+
+impl Details {
+    /// The details of an entry that has none.
+    pub const NONE: Details = Details {
+        tags: Tags(None),
+        source_version: None,
+        cost: Duration::ZERO,
+        due_at: Moment::FOREVER,
+        sliding: None,
+        marked_at: None,
+    };
+}
+
+impl From<Details> for RareDetails {
+    fn from(details: Details) -> RareDetails {
+        RareDetails((details != Details::NONE).then(|| Box::new(details)))
+    }
+}
+
+impl RareDetails {
+    /// Returns true if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 }
 
@@ -193,6 +252,12 @@ pub struct CachedEntry {
 }
 
 impl CachedEntry {
+    /// Returns the time until which L1 keeps it: after its end and stale window, but no later than
+    /// the `l1_ttl` of its namespace. Reads do not extend it.
+    pub fn kept_until(&self) -> Moment {
+        self.entry.kept_until.min(self.known_at.plus(self.namespace.policy().l1_ttl))
+    }
+
     /// Returns when it was marked stale, by its key or by a selector.
     pub fn marked_at(&self) -> Option<Moment> {
         self.entry.marked_at.into_iter().chain(self.covered.marked_at()).min()
@@ -202,10 +267,13 @@ impl CachedEntry {
 /// Cached result of a lookup in the invalidation log, which saves the next reader the lookup.
 #[derive(Debug, Default)]
 pub struct CoverageMemo {
+    /// Number of changes of the log, or `ENDED`.
     changes: AtomicU64,
     marked_at: AtomicU64,
-    gone: AtomicBool,
 }
+
+/// Number of changes that an invalidated entry has taken into account: all there may ever be.
+const ENDED: u64 = u64::MAX;
 
 impl CoverageMemo {
     /// Returns true if the first `changes` changes of the log are already taken into account.
@@ -225,12 +293,12 @@ impl CoverageMemo {
 
     /// Records that the entry was invalidated. The log may forget the cause.
     pub fn end(&self) {
-        self.gone.store(true, Ordering::Release);
+        self.changes.store(ENDED, Ordering::Release);
     }
 
     /// Returns true if the entry was found to be invalidated.
     pub fn has_ended(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
+        self.changes.load(Ordering::Acquire) == ENDED
     }
 
     fn marked_at(&self) -> Option<Moment> {

@@ -54,6 +54,12 @@ impl<'a> KeyRef<'a> {
 }
 
 impl Key {
+    /// Creates the key `bytes` of `namespace`.
+    pub fn new(namespace: Arc<Namespace>, bytes: Arc<[u8]>) -> Key {
+        let hash = KeyRef::new(&namespace, &bytes).hash;
+        Key { namespace, bytes, hash }
+    }
+
     /// Borrows the key.
     pub fn as_ref(&self) -> KeyRef<'_> {
         KeyRef { namespace: &self.namespace, bytes: &self.bytes, hash: self.hash }
@@ -66,6 +72,11 @@ impl Key {
 
     /// The caller's bytes.
     pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The caller's bytes, to be shared.
+    pub fn shared_bytes(&self) -> &Arc<[u8]> {
         &self.bytes
     }
 }

@@ -119,7 +119,7 @@ impl Local {
         for Removal { key, source_version } in removals {
             removed.push(self.live(key.as_ref()).is_some());
             state.leases.remove(key);
-            let source = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version);
+            let source = self.kept(key.as_ref(), now).and_then(|held| held.entry.source_version);
             let remembered = state.sources.get(key, now).map(|(source, _)| *source);
             if let Some(source) = source.max(*source_version).max(remembered) {
                 state.remember_source(key, source, now);

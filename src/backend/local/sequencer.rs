@@ -44,6 +44,11 @@ impl Local {
         self.partitions.lock(partition)
     }
 
+    /// Returns the entry of `key`, expired or invalidated or not, while L1 keeps it.
+    pub(super) fn kept(&self, key: KeyRef<'_>, now: Moment) -> Option<Arc<CachedEntry>> {
+        self.l1.get(key).filter(|held| now < held.kept_until())
+    }
+
     /// Returns the entry of `key`, expired or not, unless it is invalidated.
     pub(super) fn stored_entry(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
         let held = self.l1.get(key).filter(|held| !self.coherence.covers(key, held))?;

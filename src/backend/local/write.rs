@@ -91,7 +91,7 @@ impl Local {
 
     /// Remembers the version of the source of an entry that is about to be removed.
     fn remember_source(&self, state: &mut LocalPartition, key: &Key, now: Moment) {
-        if let Some(source) = self.l1.get(key.as_ref()).and_then(|held| held.entry.source_version) {
+        if let Some(source) = self.kept(key.as_ref(), now).and_then(|held| held.entry.source_version) {
             state.remember_source(key, source, now);
         }
     }
@@ -99,7 +99,7 @@ impl Local {
     /// Checks the conditions of `write`. Returns the time that filling the entry took.
     fn verdict(&self, state: &LocalPartition, write: &Write) -> Result<Duration, (ConditionFailure, Option<Version>)> {
         let now = self.clock.now();
-        let stored = self.l1.get(write.key.as_ref());
+        let stored = self.kept(write.key.as_ref(), now);
         let remembered = state.sources.get(&write.key, now).map(|(source, _)| *source);
         let source = stored.as_ref().and_then(|held| held.entry.source_version).max(remembered);
         let old_tags = stored.as_ref().map(|held| held.entry.tags.clone()).unwrap_or_default();

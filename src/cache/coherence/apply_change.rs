@@ -42,7 +42,8 @@ impl Coherence {
         if effect == Effect::Marked && kept {
             let marked_at = held.marked_at().unwrap_or(self.not_before(self.partition_of(key)).max(held.known_at));
             let kept_until = held.entry.kept_until.min(marked_at.plus(window));
-            self.put(&key.to_key(), &held, Entry { marked_at: Some(marked_at), kept_until, ..held.entry.clone() });
+            let entry = Entry { kept_until, ..held.entry.clone() };
+            self.put(&key.to_key(), &held, entry.with(|details| details.marked_at = Some(marked_at)));
         } else {
             self.l1.remove(key);
         }

@@ -223,7 +223,8 @@ fn a_read_of_a_marked_or_shortened_entry_limits_the_one_in_l1() {
     let shorter = Entry { expires_at: ends, kept_until: ends, ..held().entry.clone() };
     bench.coherence.observe_read(&key, Version::new(EPOCH, 6), Some(&shorter));
     assert_eq!((held().entry.expires_at, held().entry.lives(bench.now())), (ends, true));
-    let marked = Entry { marked_at: Some(bench.now()), stale_window: BOUND, ..held().entry.clone() };
+    let marked = Entry { stale_window: BOUND, ..held().entry.clone() };
+    let marked = marked.with(|details| details.marked_at = Some(bench.now()));
     bench.coherence.observe_read(&key, Version::new(EPOCH, 7), Some(&marked));
     assert!(!held().entry.lives(bench.now()), "it is kept, to be answered flagged");
     bench.coherence.observe_read(&key, Version::new(EPOCH, 7), Some(&Entry { stale_window: Duration::ZERO, ..marked }));
@@ -672,7 +673,7 @@ impl Bench {
 
     fn read_tagged(&self, sequence: u64, position: u64, note: FillGuard) -> Arc<CachedEntry> {
         let mut held = Arc::into_inner(self.read(sequence, position, note)).expect("one owner");
-        held.entry.tags = Tags::new(vec!["t".into()]);
+        held.entry = held.entry.with(|details| details.tags = Tags::new(vec!["t".into()]));
         held.entry.stale_window = Duration::from_secs(60);
         Arc::new(held)
     }

@@ -181,7 +181,8 @@ impl Coherence {
         let expires_at = held.entry.expires_at.min(entry.expires_at);
         if (marked_at, expires_at) != (held.entry.marked_at, held.entry.expires_at) {
             let kept_until = held.entry.kept_until.min(entry.kept_until);
-            self.put(&key.to_key(), &held, Entry { marked_at, expires_at, kept_until, ..held.entry.clone() });
+            let entry = Entry { expires_at, kept_until, ..held.entry.clone() };
+            self.put(&key.to_key(), &held, entry.with(|details| details.marked_at = marked_at));
         }
         true
     }

@@ -6,7 +6,7 @@ use super::audit::dispatch_margin;
 use super::coherence::Coherence;
 use super::safeguards::Safeguard;
 use crate::cache::clock::Moment;
-use crate::cache::entry::{CachedEntry, Entry};
+use crate::cache::entry::CachedEntry;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::invalidation::{Coverage, EntryFacts};
 use crate::cache::key::KeyRef;
@@ -107,10 +107,9 @@ impl Coherence {
     }
 
     fn entry_facts<'a>(&self, key: KeyRef<'a>, held: &'a CachedEntry) -> EntryFacts<'a> {
-        let Entry { tags, version, .. } = &held.entry;
-        let (version, position, known_at) = (*version, held.position, held.known_at);
+        let (version, position, known_at) = (held.entry.version, held.position, held.known_at);
         let partition = self.partition_of(key);
-        EntryFacts { partition, key: key.bytes, tags: tags.as_slice(), version, position, known_at }
+        EntryFacts { partition, key: key.bytes, tags: held.entry.tags.as_slice(), version, position, known_at }
     }
 
     /// Returns the position of the subscription.

@@ -479,9 +479,10 @@ async fn what_the_shared_tier_lacked_is_not_answered_from_memory_afterwards() {
 async fn what_the_shared_tier_had_marked_is_not_answered_as_fresh_afterwards() {
     let mut world = World::cut_off().await;
     let marked_at = Some(world.bench.now());
-    let read = world
-        .found(3, 6)
-        .map(|read| ReadResult { entry: read.entry.map(|entry| Entry { marked_at, ..entry }), ..read });
+    let read = world.found(3, 6).map(|read| ReadResult {
+        entry: read.entry.map(|entry| entry.with(|details| details.marked_at = marked_at)),
+        ..read
+    });
     assert_eq!(world.strong(read).await, Err(Miss::Absent));
     assert_eq!(world.asked(away()).await, Err(Miss::Unavailable));
 }

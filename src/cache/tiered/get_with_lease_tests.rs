@@ -318,7 +318,10 @@ async fn a_value_that_is_due_comes_with_the_lease_for_one_and_alone_for_the_othe
     let mut world = World::new(Duration::ZERO);
     let get = world.wants(WISH);
     let due = world.bench.now().plus(SECOND);
-    let read = ReadResult { position: Version::new(EPOCH, 5), entry: Some(Entry { due_at: due, ..world.entry(3) }) };
+    let read = ReadResult {
+        position: Version::new(EPOCH, 5),
+        entry: Some(world.entry(3).with(|details| details.due_at = due)),
+    };
     world.read_call().await.send(Ok(read)).ok();
     assert_eq!(answered(get).await.lease, None, "not due yet");
     world.bench.clock.advance(SECOND);
@@ -339,14 +342,14 @@ async fn a_value_that_is_due_comes_with_the_lease_for_one_and_alone_for_the_othe
 async fn an_entry_is_drawn_for_refresh_the_likelier_the_less_of_its_life_is_left() {
     let policy = NamespacePolicy { early_refresh: 1.0, ..NamespacePolicy::default() };
     let world = World::with(policy);
-    let entry = Entry { cost: SECOND, ..world.entry(3) };
+    let entry = world.entry(3).with(|details| details.cost = SECOND);
     let drawn = |left: Duration| {
         let now = entry.expires_at.minus(left);
         (0..10_000).filter(|_| is_due(&entry, &world.bench.namespace, now)).count()
     };
     let (early, late, last) = (drawn(SECOND * 20), drawn(SECOND), drawn(SECOND / 10));
     assert!(early < 5 && (3_000..4_400).contains(&late) && last > 8_500, "{early} {late} {last}");
-    let free = Entry { cost: Duration::ZERO, ..entry.clone() };
+    let free = entry.clone().with(|details| details.cost = Duration::ZERO);
     assert!(!is_due(&free, &world.bench.namespace, entry.expires_at.minus(Duration::from_nanos(1))));
 }
 
@@ -593,9 +596,10 @@ async fn the_lease_to_refresh_an_entry_is_asked_for_within_the_same_budget() {
     let get = world.wants(LeaseOptions { wait: false, ..WISH });
     let read = world.read_call().await;
     world.bench.clock.advance(Duration::from_millis(150));
-    let due = world
-        .found(3, 5)
-        .map(|read| ReadResult { entry: read.entry.map(|entry| Entry { due_at: Moment::NEVER, ..entry }), ..read });
+    let due = world.found(3, 5).map(|read| ReadResult {
+        entry: read.entry.map(|entry| entry.with(|details| details.due_at = Moment::NEVER)),
+        ..read
+    });
     read.send(due).ok();
     let (_, _unanswered) = world.acquire_call().await;
     let begun = tokio::time::Instant::now();

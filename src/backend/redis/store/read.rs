@@ -23,7 +23,7 @@ use crate::backend::redis::schema::partition_counter::PartitionCounter;
 use crate::backend::redis::schema::reply::bytes;
 use crate::backend::redis::schema::stored_entry::StoredEntry;
 use crate::cache::clock::Moment;
-use crate::cache::entry::{Entry, Sliding};
+use crate::cache::entry::{Details, Entry, Sliding};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::{Current, L2Error, ReadResult, Timeout};
@@ -259,20 +259,23 @@ pub(crate) fn entry_at(clock: &RedisClock, partition: u16, stored: StoredEntry, 
         idle: millis(stored.ttl_millis),
         until: written_at.plus(Duration::from_micros(stored.slide_micros.saturating_sub(stored.written_micros))),
     });
+    let details = Details {
+        tags: stored.tags,
+        source_version: stored.source_version,
+        cost: millis(u64::from(stored.cost_millis)),
+        due_at: if stored.soft_millis > 0 { written_at.plus(millis(stored.soft_millis)) } else { Moment::FOREVER },
+        sliding: slides,
+        marked_at: None,
+    };
     let entry = Entry {
         version: stored.version,
         content: stored.content,
         content_type: stored.content_type,
-        tags: stored.tags,
-        source_version: stored.source_version,
-        cost: millis(u64::from(stored.cost_millis)),
         written_at,
-        due_at: if stored.soft_millis > 0 { written_at.plus(millis(stored.soft_millis)) } else { Moment::FOREVER },
         expires_at,
         kept_until,
         stale_window: millis(stored.window_millis),
-        sliding: slides,
-        marked_at: None,
+        details: details.into(),
     };
     // Callers rely on that it has not been marked for longer than the answer says.
     let marked_at = || sent_at.minus(clock.age_at_most(stored.marked_micros, sent_at));

@@ -1,0 +1,7 @@
+//! L1: the memory of this replica, bounded in bytes.
+
+mod l1;
+mod shard;
+mod weight;
+
+pub use l1::{Eviction, L1Config, LARGEST_SHARE, MemoryL1};
