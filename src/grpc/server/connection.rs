@@ -1,10 +1,13 @@
 //! One connection of the gRPC server: its preface, HTTP/2 on it, and its orderly end.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -20,6 +23,7 @@ use super::services::Services;
 use crate::cache::admission::limits::Admission;
 use crate::cache::admission::slot::Streams;
 use crate::grpc::not_grpc::ProxyWarnings;
+use crate::grpc::request_body::{PeekedBody, PeekedFrame};
 use crate::grpc::tracked_body::WriteProgress;
 use crate::net::acceptor::AcceptedConnection;
 use crate::net::close;
@@ -125,11 +129,14 @@ async fn serve_http2(
     let closing = CancellationToken::new();
     let service = {
         let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
-        service_fn(move |request| {
-            let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
-            async move {
-                Ok::<_, std::convert::Infallible>(shared.services.answer(request, peer, &progress, &closing).await)
+        service_fn(move |mut request| {
+            let mut first = PeekedFrame::NONE;
+            if let Some(response) = shared.services.answer_at_once(&mut request, &mut first, &progress) {
+                return Either::Left(ready(Ok::<_, Infallible>(response)));
             }
+            let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
+            let request = request.map(|rest| PeekedBody { first, rest });
+            Either::Right(Box::pin(async move { Ok(shared.services.answer(request, peer, &progress, &closing).await) }))
         })
     };
     // Streams that wait for a lease come on top, so that they leave room for others.
