@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Http2Config;
 use super::inline_executor::{ConnectionTask, InlineExecutor};
 use super::services::Services;
+use super::write_buffer::WriteBuffer;
 use crate::cache::admission::limits::Admission;
 use crate::cache::admission::slot::Streams;
 use crate::grpc::not_grpc::ProxyWarnings;
@@ -122,7 +123,8 @@ async fn serve_http2(
     shared: &Arc<ConnectionContext>,
 ) -> Duration {
     let (read, write) = stream.split();
-    let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
+    let output = WriteBuffer::new(write);
+    let io = TokioIo::new(join(Cursor::new(preface).chain(read), output.clone()));
     let config = &shared.http2;
     let streams = Streams::new(config.max_streams as usize, &shared.load);
     let progress = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
@@ -149,7 +151,7 @@ async fn serve_http2(
         .keep_alive_timeout(config.keepalive_timeout)
         .max_header_list_size(config.max_metadata_size)
         .serve_connection(io, service);
-    let mut connection = ConnectionTask::new(connection, executor);
+    let mut connection = ConnectionTask::new(connection, executor, output);
     // In a set, so that it is polled only when one of its causes woke it.
     let mut shutdown: FuturesUnordered<_> = stream::iter([shutdown_cause(&progress, peer, shared)]).collect().await;
     let grace = tokio::select! {
