@@ -100,6 +100,13 @@ impl Schema {
         Schema { messages, limit: limits.decoded_size }
     }
 
+    /// Returns the most bytes of structure that an encoded message of `bytes` bytes decodes to, if it
+    /// has only scalars and `texts` texts. `None` if they may exceed the limit.
+    pub fn plain_size(&self, id: MessageId, bytes: usize, texts: usize) -> Option<usize> {
+        let size = self.messages.get(id)?.size + bytes + texts * ROUNDING_BYTES;
+        (size <= self.limit).then_some(size)
+    }
+
     /// Returns the bytes of structure that the encoded message `bytes` of this type decodes to.
     ///
     /// Fails if they exceed the limit.

@@ -284,11 +284,14 @@ where
 {
     match std::panic::AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(response)) => response,
-        Err(_) => {
-            tracing::error!("an RPC panicked");
-            status(&CacheError::Internal).into_http()
-        }
+        Err(_) => status(&panicked()).into_http(),
     }
+}
+
+/// Logs the panic of an RPC, and returns its error.
+pub fn panicked() -> CacheError {
+    tracing::error!("an RPC panicked");
+    CacheError::Internal
 }
 
 /// Returns the error of a request that tonic could not decode.
@@ -316,7 +319,8 @@ fn error_of_tonic(status_of_tonic: &Status, max_message: usize) -> Option<CacheE
     }
 }
 
-fn refuse(error: &CacheError) -> Response<TrackedResponseBody> {
+/// Returns the response to a request that failed.
+pub fn refuse(error: &CacheError) -> Response<TrackedResponseBody> {
     status(error).into_http::<Body>().map(TrackedResponseBody::uncounted)
 }
 

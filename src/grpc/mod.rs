@@ -7,6 +7,8 @@ mod batch_get;
 mod convert;
 mod decoded_size;
 mod decompression;
+mod fast_get;
+mod get;
 mod header_size;
 pub mod health;
 mod log_level;

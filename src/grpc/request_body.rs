@@ -1,7 +1,7 @@
 //! Bodies of requests: read whole before they are served, and counted while they are in memory.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::cache::admission::limits::TakenAmounts;
 use crate::cache::error::{CacheError, Violation};
 
 /// Bytes before a message: the compression flag and the length.
-const PREFIX_BYTES: usize = 5;
+pub const PREFIX_BYTES: usize = 5;
 /// Received bytes that extend the timeout of a body by its full length, so that a caller on a slow
 /// connection is not cut off while it makes progress.
 const EXTENSION_BYTES: usize = 64 << 10;
@@ -160,6 +160,55 @@ impl ReceivedMessage {
     /// Returns the encoded message.
     pub fn bytes(&self) -> &[u8] {
         &self.message
+    }
+}
+
+/// Result of the first poll of a body. `None` if it was not polled, or had nothing to give.
+pub struct PeekedFrame<E>(Option<Option<Result<Frame<Bytes>, E>>>);
+
+impl<E> PeekedFrame<E> {
+    /// Of a body that is not polled yet.
+    pub const NONE: PeekedFrame<E> = PeekedFrame(None);
+
+    /// Returns the content of `body` if all of it has arrived in one frame.
+    pub fn whole<B>(&mut self, body: &mut B) -> Option<&[u8]>
+    where
+        B: Body<Data = Bytes, Error = E> + Unpin,
+    {
+        // A body that is not ready is polled again, with the waker of its task.
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            self.0 = Some(frame);
+        }
+        let data = self.0.as_ref()?.as_ref()?.as_ref().ok()?.data_ref()?;
+        body.is_end_stream().then_some(data)
+    }
+}
+
+/// A body whose first frame may have been read.
+pub struct PeekedBody<B: Body> {
+    /// The result of its first poll.
+    pub first: PeekedFrame<B::Error>,
+    /// The rest.
+    pub rest: B,
+}
+
+impl<B> Body for PeekedBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.first.0.take() {
+            Some(first) => Poll::Ready(first),
+            None => Pin::new(&mut self.rest).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.0.is_none() && self.rest.is_end_stream()
     }
 }
 

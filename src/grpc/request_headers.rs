@@ -11,10 +11,11 @@ use crate::cache::quoted::quoted_bytes;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Maximum length of a request id that is echoed in the response.
 const MAX_REQUEST_ID_BYTES: usize = 128;
-/// Memory of a request without its body: its stream and its task.
-const REQUEST_OVERHEAD_BYTES: usize = 16 << 10;
+/// Memory of a request without headers and body: its stream and its task.
+pub const REQUEST_OVERHEAD_BYTES: usize = 16 << 10;
 /// Memory of a header without its name and value.
 const HEADER_OVERHEAD_BYTES: usize = 64;
+
 /// Returns the request id, if it is echoed.
 pub fn echoed_id(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(REQUEST_ID).filter(|id| is_echoed(id)).cloned()
@@ -27,8 +28,12 @@ fn is_echoed(id: &HeaderValue) -> bool {
 
 /// Returns the memory of a request without its body.
 pub fn overhead(headers: &HeaderMap) -> usize {
-    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + HEADER_OVERHEAD_BYTES;
-    REQUEST_OVERHEAD_BYTES + headers.iter().map(size).sum::<usize>()
+    REQUEST_OVERHEAD_BYTES + headers.iter().map(|(name, value)| header_memory(name, value)).sum::<usize>()
+}
+
+/// Returns the memory of a header.
+pub fn header_memory(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + value.len() + HEADER_OVERHEAD_BYTES
 }
 
 /// Parses the header grpc-timeout.
@@ -42,7 +47,7 @@ pub fn client_timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, Violat
 }
 
 /// Parses at most eight digits and a unit.
-fn parse_timeout(text: &str) -> Option<Duration> {
+pub fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|c| c.is_ascii_digit()) {
         return None;

@@ -21,6 +21,12 @@ pub fn table() -> LabeledHistograms {
     table
 }
 
+/// Returns the row of the method with this path.
+pub fn row(table: &LabeledHistograms, path: &str) -> usize {
+    let row = table.row(path.strip_prefix('/').unwrap_or(path)).or_else(|| table.row(OTHER));
+    row.unwrap_or_default()
+}
+
 /// A running RPC. If it is dropped before `end`, it counts as cancelled.
 pub struct RpcMetrics<'a> {
     table: &'a LabeledHistograms,
@@ -34,8 +40,7 @@ pub struct RpcMetrics<'a> {
 impl RpcMetrics<'_> {
     /// Starts to measure an RPC with this path.
     pub fn begin<'a>(table: &'a LabeledHistograms, path: &str) -> RpcMetrics<'a> {
-        let row = table.row(path.strip_prefix('/').unwrap_or(path)).or_else(|| table.row(OTHER));
-        RpcMetrics { table, row: row.unwrap_or_default(), started_at: Instant::now(), ended: false }
+        RpcMetrics { table, row: row(table, path), started_at: Instant::now(), ended: false }
     }
 
     /// Records the response. A response without a status in its headers counts as OK.

@@ -8,7 +8,6 @@ use tonic::{Request, Response, Status};
 use super::batch_get::{self, BatchGet};
 use super::convert::{self, InvalidationPlan, RequestContext};
 use super::middleware::{Deadline, StreamLifetime};
-use super::rpc_span::{outcome_and_tier, record_answer};
 use super::slow_requests::{namespace_facts, record_if_slow};
 use super::stats::StatsReporter;
 use super::status::status;
@@ -21,7 +20,7 @@ use crate::cache::key::KeyRef;
 use crate::cache::key_form::KeyForm;
 use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
-use crate::cache::tiered::{Get, GetOutcome, Many};
+use crate::cache::tiered::Many;
 use crate::pb;
 
 /// Minimum of the request size limit: gRPC's default message limit.
@@ -29,8 +28,8 @@ const DEFAULT_GRPC_MESSAGE_BYTES: usize = 4 << 20;
 
 /// The service `twintier.v1.CacheService`.
 pub struct CacheApi {
-    reporter: Arc<StatsReporter>,
-    context: Arc<RequestContext>,
+    pub(super) reporter: Arc<StatsReporter>,
+    pub(super) context: Arc<RequestContext>,
     logged_keys: KeyForm,
 }
 
@@ -71,40 +70,6 @@ impl CacheApi {
         (2 * limits.value_size).max(DEFAULT_GRPC_MESSAGE_BYTES).max(limits.keys * (limits.key_size + 8))
             + tokens
             + 64 * 1024
-    }
-
-    async fn do_get(
-        &self,
-        request: &pb::GetRequest,
-        deadline: Moment,
-        slot: Option<&RequestSlot>,
-    ) -> Result<pb::GetResponse, CacheError> {
-        let parts = convert::get(&self.context, request)?;
-        let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
-        let (consistency, token, lease) = (parts.consistency, &parts.token, parts.lease);
-        let get = Get { key, consistency, token, deadline, lease, slot };
-        let answer = self.reporter.observed.cache.get(get).await;
-        record_if_slow(slot, || {
-            let (outcome, tier) = answer.as_ref().map_or((None, None), |answer| {
-                let (outcome, tier) = outcome_and_tier(answer);
-                (Some(outcome), tier)
-            });
-            let degraded = answer.as_ref().ok().map(|answer| answer.degraded);
-            Facts { outcome, tier, degraded, ..self.key_facts(key) }
-        });
-        let answer = answer?;
-        let hit = matches!(answer.outcome, GetOutcome::Hit { .. });
-        if hit && parts.namespace.is_unregistered() {
-            self.context.namespaces.register(&parts.namespace);
-        }
-        record_answer(&spans::here(), parts.namespace.name(), &answer);
-        tracing::debug!(namespace = %parts.namespace.name(), key = %self.logged_key(key), hit, degraded = answer.degraded, "get");
-        // Only the caller knows the lease, so the response must not be rejected; without a value it
-        // is small.
-        if let Some(slot) = slot.filter(|_| answer.lease.is_some() && !hit) {
-            slot.owe_answer();
-        }
-        Ok(convert::get_response(answer, parts.token, self.context.partitions, request.metadata_only))
     }
 
     async fn do_set(
@@ -240,11 +205,11 @@ impl CacheApi {
         request.extensions().get::<Deadline>().map_or(Moment::FOREVER, |deadline| now.plus(deadline.left()))
     }
 
-    fn key_facts(&self, key: KeyRef<'_>) -> Facts {
+    pub(super) fn key_facts(&self, key: KeyRef<'_>) -> Facts {
         Facts { key: Some(self.logged_key(key)), ..namespace_facts(key.namespace.name()) }
     }
 
-    fn logged_key(&self, key: KeyRef<'_>) -> String {
+    pub(super) fn logged_key(&self, key: KeyRef<'_>) -> String {
         self.logged_keys.format(key)
     }
 }
@@ -265,8 +230,7 @@ fn failed<T>(many: &Many<T>) -> usize {
 impl pb::cache_service_server::CacheService for CacheApi {
     async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
         let deadline = self.deadline(&request);
-        let slot = request.extensions().get::<RequestSlot>();
-        self.do_get(request.get_ref(), deadline, slot).await.map(Response::new).map_err(|error| status(&error))
+        self.do_get(&request, deadline).await.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> Result<Response<pb::SetResponse>, Status> {

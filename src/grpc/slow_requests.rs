@@ -27,8 +27,13 @@ impl RequestTiming {
         }
         let status =
             response.map(|response| Status::from_header_map(response.headers()).map_or(Code::Ok, |it| it.code()));
-        let code = status_name(status.unwrap_or(Code::DeadlineExceeded));
-        let Facts { namespace, key, outcome, tier, degraded } = slot.facts().cloned().unwrap_or_default();
+        let facts = slot.facts().cloned().unwrap_or_default();
+        self.log(status.unwrap_or(Code::DeadlineExceeded), facts, slot.has_waited());
+    }
+
+    /// Logs the request, which was slow.
+    pub fn log(&self, code: Code, facts: Facts, has_waited: bool) {
+        let Facts { namespace, key, outcome, tier, degraded } = facts;
         let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
         tracing::info!(
             target: SLOW_REQUESTS,
@@ -37,10 +42,10 @@ impl RequestTiming {
             key,
             took_ms = millis(self.started_at.elapsed()),
             queued_ms = millis(self.queued),
-            code,
+            code = status_name(code),
             outcome,
             tier,
-            lease_wait = slot.has_waited(),
+            lease_wait = has_waited,
             degraded,
             "slow request"
         );

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::sleep;
 use tonic::Status;
@@ -22,11 +23,23 @@ use crate::cache::admission::resource::Resource;
 use crate::cache::admission::slot::{RequestSlot, Streams};
 use crate::cache::error::CacheError;
 
+/// The status of a success.
+const OK: HeaderValue = HeaderValue::from_static("0");
+
 /// The body of a response.
 ///
 /// A request keeps its slot until the last byte is written: a caller that does not read occupies a
 /// slot and counted memory.
-pub struct TrackedResponseBody {
+pub struct TrackedResponseBody(ResponseBody);
+
+enum ResponseBody {
+    /// A frame that is encoded already, and the trailers of a success behind it.
+    Ready(Option<(Bytes, ReadySlot)>),
+    /// The body of a service. Boxed, so that the other kind is moved at low cost.
+    Service(Box<ServiceBody>),
+}
+
+struct ServiceBody {
     body: tonic::body::Body,
     /// The first frame, if it was polled in advance.
     first: Option<FirstFrame>,
@@ -57,8 +70,55 @@ pub struct ResponseChunk {
 /// Resources that a chunk holds until it is written.
 struct Unwritten {
     progress: Arc<WriteProgress>,
-    _taken: TakenAmounts,
-    _slot: Option<RequestSlot>,
+    _held: HeldUntilWritten,
+}
+
+enum HeldUntilWritten {
+    Service { _taken: TakenAmounts, _slot: Option<RequestSlot> },
+    Ready { _slot: ReadySlot },
+}
+
+/// Slot and memory of a request that was answered at once, until its response is written.
+pub struct ReadySlot {
+    progress: Arc<WriteProgress>,
+    /// Memory of the response.
+    bytes: usize,
+}
+
+// === impl ReadySlot ===
+
+impl ReadySlot {
+    /// Takes a slot for a request of this memory, if there is room for both at once.
+    ///
+    /// The memory is not taken: the request is gone before another is looked at.
+    pub fn enter(progress: &Arc<WriteProgress>, memory: usize) -> Option<ReadySlot> {
+        let (account, streams) = (&progress.account, &progress.streams);
+        let has_room = account.has_room(Resource::Bytes, memory) && account.has_room(Resource::Requests, 1);
+        if !has_room || !streams.try_enter() {
+            return None;
+        }
+        if account.hold(Resource::Requests, 1).is_err() {
+            streams.leave();
+            return None;
+        }
+        Some(ReadySlot { progress: progress.clone(), bytes: 0 })
+    }
+
+    /// Takes the memory of the response. Fails if there is no room for it.
+    pub fn take(&mut self, frame: &Bytes) -> Result<(), CacheError> {
+        let bytes = allocated_bytes(frame);
+        self.progress.account.hold(Resource::Bytes, bytes)?;
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for ReadySlot {
+    fn drop(&mut self) {
+        self.progress.account.give_back(Resource::Bytes, self.bytes);
+        self.progress.account.give_back(Resource::Requests, 1);
+        self.progress.streams.leave();
+    }
 }
 
 // === impl TrackedResponseBody ===
@@ -66,18 +126,49 @@ struct Unwritten {
 impl TrackedResponseBody {
     /// Creates the body of a rejection, which has no bytes.
     pub(super) fn uncounted(body: tonic::body::Body) -> TrackedResponseBody {
-        TrackedResponseBody { body, first: None, counted: None, span: None }
+        TrackedResponseBody::service(body, None)
     }
 
     /// Creates a body whose bytes are counted.
     pub(super) fn counted(body: tonic::body::Body, counted: CountedResponse) -> TrackedResponseBody {
-        TrackedResponseBody { body, first: None, counted: Some(counted), span: None }
+        TrackedResponseBody::service(body, Some(counted))
+    }
+
+    /// Creates the body of a success with one message, which is encoded already.
+    pub(super) fn ready(frame: Bytes, slot: ReadySlot) -> TrackedResponseBody {
+        TrackedResponseBody(ResponseBody::Ready(Some((frame, slot))))
+    }
+
+    fn service(body: tonic::body::Body, counted: Option<CountedResponse>) -> TrackedResponseBody {
+        TrackedResponseBody(ResponseBody::Service(Box::new(ServiceBody { body, first: None, counted, span: None })))
     }
 
     /// Polls the first message: once encoded, its size is known.
     ///
     /// If `refusable`, fails if there is no room for it.
     pub(super) fn encode_first(&mut self, refusable: bool) -> Result<(), CacheError> {
+        match &mut self.0 {
+            ResponseBody::Ready(_) => Ok(()),
+            ResponseBody::Service(body) => body.encode_first(refusable),
+        }
+    }
+
+    /// Attaches a span that ends with the body.
+    pub(super) fn traced(mut self, span: RpcSpan) -> TrackedResponseBody {
+        if let ResponseBody::Service(body) = &mut self.0 {
+            body.span = Some(span);
+        }
+        self
+    }
+}
+
+// === impl ServiceBody ===
+
+impl ServiceBody {
+    /// Polls the first message: once encoded, its size is known.
+    ///
+    /// If `refusable`, fails if there is no room for it.
+    fn encode_first(&mut self, refusable: bool) -> Result<(), CacheError> {
         let Some(counted) = &self.counted else { return Ok(()) };
         if self.body.is_end_stream() {
             return Ok(());
@@ -95,38 +186,17 @@ impl TrackedResponseBody {
         Ok(())
     }
 
-    /// Attaches a span that ends with the body.
-    pub(super) fn traced(mut self, span: RpcSpan) -> TrackedResponseBody {
-        self.span = Some(span);
-        self
-    }
-
     fn chunk(&self, bytes: Bytes, taken: Option<TakenAmounts>) -> ResponseChunk {
         let Some(counted) = self.counted.as_ref().filter(|_| !bytes.is_empty()) else {
             return ResponseChunk { bytes, written: None };
         };
         let progress = counted.progress.clone();
         let taken = taken.unwrap_or_else(|| progress.account().charge(counted.resource, allocated_bytes(&bytes)));
-        progress.waiting.fetch_add(1, Ordering::Relaxed);
-        ResponseChunk { bytes, written: Some(Unwritten { progress, _taken: taken, _slot: counted.slot.clone() }) }
+        let held = HeldUntilWritten::Service { _taken: taken, _slot: counted.slot.clone() };
+        ResponseChunk { bytes, written: Some(Unwritten::new(progress, held)) }
     }
-}
 
-/// Returns the memory of an encoded message.
-///
-/// Its buffer has exactly its size; the allocator rounds up by at most an eighth.
-fn allocated_bytes(bytes: &Bytes) -> usize {
-    bytes.len() + bytes.len() / 8
-}
-
-impl Body for TrackedResponseBody {
-    type Data = ResponseChunk;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<ResponseChunk>, Status>>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<ResponseChunk>, Status>>> {
         let FirstFrame(mut frame, taken) = match self.first.take() {
             Some(first) => first,
             None => {
@@ -145,13 +215,47 @@ impl Body for TrackedResponseBody {
         }
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| self.chunk(bytes, taken)))))
     }
+}
+
+/// Returns the memory of an encoded message.
+///
+/// Its buffer has exactly its size; the allocator rounds up by at most an eighth.
+fn allocated_bytes(bytes: &Bytes) -> usize {
+    bytes.len() + bytes.len() / 8
+}
+
+impl Body for TrackedResponseBody {
+    type Data = ResponseChunk;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<ResponseChunk>, Status>>> {
+        match &mut self.0 {
+            ResponseBody::Service(body) => body.poll_frame(context),
+            ResponseBody::Ready(frame) => Poll::Ready(Some(Ok(match frame.take() {
+                Some((bytes, slot)) => {
+                    let written = Unwritten::new(slot.progress.clone(), HeldUntilWritten::Ready { _slot: slot });
+                    Frame::data(ResponseChunk { bytes, written: Some(written) })
+                }
+                None => Frame::trailers(HeaderMap::from_iter([(Status::GRPC_STATUS, OK)])),
+            }))),
+        }
+    }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.body.is_end_stream()
+        match &self.0 {
+            ResponseBody::Service(body) => body.first.is_none() && body.body.is_end_stream(),
+            ResponseBody::Ready(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.first.is_some() { SizeHint::default() } else { self.body.size_hint() }
+        match &self.0 {
+            ResponseBody::Service(body) if body.first.is_none() => body.body.size_hint(),
+            _ => SizeHint::default(),
+        }
     }
 }
 
@@ -176,6 +280,15 @@ impl Buf for ResponseChunk {
             self.bytes = Bytes::new();
             self.written = None;
         }
+    }
+}
+
+// === impl Unwritten ===
+
+impl Unwritten {
+    fn new(progress: Arc<WriteProgress>, held: HeldUntilWritten) -> Unwritten {
+        progress.waiting.fetch_add(1, Ordering::Relaxed);
+        Unwritten { progress, _held: held }
     }
 }
 

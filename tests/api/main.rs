@@ -44,6 +44,7 @@ mod tokens;
 mod tombstone_budget;
 mod touch;
 mod two_databases;
+mod two_ways;
 mod unix_socket;
 mod waiting;
 mod warm_start;

@@ -210,6 +210,18 @@ impl Account {
         TakenAmounts { account: self.clone(), resource, amount }
     }
 
+    /// Returns true if there is room for an amount. A refusal is not counted.
+    pub fn has_room(&self, resource: Resource, amount: usize) -> bool {
+        self.check(resource, amount, amount).is_ok()
+    }
+
+    /// Takes an amount until `give_back`, if there is room for it. A refusal is counted.
+    pub fn hold(&self, resource: Resource, amount: usize) -> Result<(), CacheError> {
+        self.check(resource, amount, amount).map_err(|refusal| self.load.refuse(refusal))?;
+        self.add(resource, amount);
+        Ok(())
+    }
+
     /// Checks that there is room for `amount` more of which a request would then hold `held`.
     fn check(&self, resource: Resource, amount: usize, held: usize) -> Result<(), LimitReached> {
         let index = resource as usize;
@@ -252,7 +264,8 @@ impl Account {
         }
     }
 
-    fn give_back(&self, resource: Resource, amount: usize) {
+    /// Gives an amount back.
+    pub fn give_back(&self, resource: Resource, amount: usize) {
         for used in [&self.load.used, &*self.peer, &self.used] {
             used[resource as usize].fetch_sub(amount, Ordering::Relaxed);
         }

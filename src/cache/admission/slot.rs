@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::limits::{Account, Admission, LimitReached, RequestPermit, TakenAmounts};
 use super::resource::Resource;
@@ -89,6 +89,16 @@ impl Streams {
     /// Waits until one more stream of the connection may be active.
     pub async fn enter(&self) -> Option<OwnedSemaphorePermit> {
         self.work.clone().acquire_owned().await.ok()
+    }
+
+    /// Makes a stream active until `leave`, if one more may be active now.
+    pub fn try_enter(&self) -> bool {
+        self.work.try_acquire().map(SemaphorePermit::forget).is_ok()
+    }
+
+    /// Ends a stream that `try_enter` made active.
+    pub fn leave(&self) {
+        self.work.add_permits(1);
     }
 }
 

@@ -17,6 +17,34 @@ impl Tiered {
     /// Reads one entry. Fails only if it is `Strong` and the shared tier is unavailable, or if this
     /// replica must not serve.
     pub async fn get(&self, get: Get<'_>) -> Result<GetAnswer, CacheError> {
+        match self.get_from_l1(&get) {
+            Some(answer) => answer,
+            None => self.get_beyond_l1(get).await,
+        }
+    }
+
+    /// Answers a Get from L1, if it asks for no lease and L1 has what it accepts. If not, nothing is
+    /// counted, and `get_beyond_l1` has to answer.
+    pub fn get_from_l1(&self, get: &Get<'_>) -> Option<Result<GetAnswer, CacheError>> {
+        let shared = &*self.0;
+        let switches = shared.switches(get.key.namespace);
+        if get.lease.is_some() || !switches.enabled {
+            return None;
+        }
+        let (partition, started_at) = (shared.coherence.partition_of(get.key), shared.clock.now());
+        let context = GetContext { get, switches, partition, started_at };
+        let answer = shared.answer_from_l1(context, started_at)?;
+        shared.hot_keys.read(get.key, started_at);
+        if let Err(throttled) = get.key.namespace.admit() {
+            return Some(Err(throttled));
+        }
+        shared.count(context, &answer);
+        self.extend_if_sliding(get, &answer);
+        Some(Ok(answer))
+    }
+
+    /// Reads one entry that `get_from_l1` did not find.
+    pub async fn get_beyond_l1(&self, get: Get<'_>) -> Result<GetAnswer, CacheError> {
         let shared = &*self.0;
         let started_at = shared.clock.now();
         let partition = shared.coherence.partition_of(get.key);
@@ -30,17 +58,17 @@ impl Tiered {
             return Ok(shared.miss(partition, Miss::Disabled, Version::ZERO, false));
         }
         get.key.namespace.admit()?;
-        let answer = match get.lease.filter(|_| switches.l2) {
-            Some(options) => self.get_with_lease(context, options).await?,
-            None => match shared.answer_from_l1(context, started_at) {
-                Some(answer) => answer,
-                None if switches.l2 => {
-                    let fetched = self.fetch(&get, partition, started_at).await;
-                    shared.answer_from_fetch(context, fetched)?
-                }
-                // L1 is the only tier.
-                None => shared.miss(partition, Miss::Absent, Version::ZERO, false),
-            },
+        let answer = match get.lease {
+            Some(options) if switches.l2 => self.get_with_lease(context, options).await?,
+            None if switches.l2 => {
+                let fetched = self.fetch(&get, partition, started_at).await;
+                shared.answer_from_fetch(context, fetched)?
+            }
+            // L1 is the only tier, and grants no leases.
+            lease => {
+                let found = lease.and_then(|_| shared.answer_from_l1(context, started_at));
+                found.unwrap_or_else(|| shared.miss(partition, Miss::Absent, Version::ZERO, false))
+            }
         };
         shared.count(context, &answer);
         self.extend_if_sliding(&get, &answer);

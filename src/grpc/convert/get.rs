@@ -52,6 +52,14 @@ pub fn get(context: &RequestContext, request: &pb::GetRequest) -> Result<ParsedG
     validator.done(parts)
 }
 
+/// Returns the answers that a Get without options allows in this namespace.
+pub fn default_consistency(namespace: &Namespace) -> Consistency {
+    match namespace.policy().consistency {
+        DefaultConsistency::Strong => Consistency::Strong,
+        DefaultConsistency::Bounded => Consistency::Bounded(None),
+    }
+}
+
 /// Allowed answers.
 pub(super) fn consistency(
     validator: &mut Validator,
@@ -170,12 +178,7 @@ fn entry_info(held: &CachedEntry, tier: Tier, stale: Option<Stale>, at: Moment, 
         ttl: (ends != Moment::FOREVER).then(|| to_wire(ends.since(at))),
         tier: tier_of(tier).into(),
         stale: stale.map(|stale| pb::Stale {
-            reason: match stale.reason {
-                StaleReason::Expired => pb::StaleReason::Expired,
-                StaleReason::Unproven => pb::StaleReason::Unproven,
-                StaleReason::Marked => pb::StaleReason::Marked,
-            }
-            .into(),
+            reason: stale_reason(stale.reason).into(),
             staleness: Some(to_wire(stale.staleness)),
         }),
         refresh_due: at >= held.entry.due_at,
@@ -184,14 +187,25 @@ fn entry_info(held: &CachedEntry, tier: Tier, stale: Option<Stale>, at: Moment, 
     }
 }
 
-fn tier_of(tier: Tier) -> pb::Tier {
+/// Returns the tier of the contract.
+pub fn tier_of(tier: Tier) -> pb::Tier {
     match tier {
         Tier::L1 => pb::Tier::L1,
         Tier::L2 => pb::Tier::L2,
     }
 }
 
-fn miss_reason(why: Miss) -> pb::MissReason {
+/// Returns the reason of the contract why an answer is stale.
+pub fn stale_reason(reason: StaleReason) -> pb::StaleReason {
+    match reason {
+        StaleReason::Expired => pb::StaleReason::Expired,
+        StaleReason::Unproven => pb::StaleReason::Unproven,
+        StaleReason::Marked => pb::StaleReason::Marked,
+    }
+}
+
+/// Returns the reason of the contract for a miss.
+pub fn miss_reason(why: Miss) -> pb::MissReason {
     match why {
         Miss::Absent => pb::MissReason::Absent,
         Miss::Unavailable => pb::MissReason::Unavailable,

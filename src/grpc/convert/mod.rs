@@ -19,7 +19,7 @@ pub use batch::{
     ParsedBatchGet, batch_get, batch_get_item, batch_invalidate, batch_invalidate_response, batch_set,
     batch_set_response,
 };
-pub use get::{get, get_response};
+pub use get::{default_consistency, get, get_response, miss_reason, stale_reason, tier_of};
 pub use invalidate::{InvalidationPlan, invalidate, invalidate_response};
 pub use policy::{in_policy, listed_namespaces, namespace_policy, service_policy, set_policy};
 pub use release::{release, release_response};

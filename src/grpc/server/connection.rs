@@ -1,10 +1,13 @@
 //! One connection of the gRPC server: its preface, HTTP/2 on it, and its orderly end.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -16,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use super::config::Http2Config;
 use super::inline_executor::{ConnectionTask, InlineExecutor};
 use super::services::Services;
+use super::write_buffer::WriteBuffer;
 use crate::cache::admission::limits::Admission;
 use crate::cache::admission::slot::Streams;
 use crate::grpc::not_grpc::ProxyWarnings;
+use crate::grpc::request_body::{PeekedBody, PeekedFrame};
 use crate::grpc::tracked_body::WriteProgress;
 use crate::net::acceptor::AcceptedConnection;
 use crate::net::close;
@@ -119,18 +124,22 @@ async fn serve_http2(
     shared: &Arc<ConnectionContext>,
 ) -> Duration {
     let (read, write) = split(stream);
-    let io = TokioIo::new(join(Cursor::new(preface).chain(read), write));
+    let output = WriteBuffer::new(write);
+    let io = TokioIo::new(join(Cursor::new(preface).chain(read), output.clone()));
     let config = &shared.http2;
     let streams = Streams::new(config.max_streams as usize, &shared.load);
     let progress = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
     let closing = CancellationToken::new();
     let service = {
         let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
-        service_fn(move |request| {
-            let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
-            async move {
-                Ok::<_, std::convert::Infallible>(shared.services.answer(request, peer, &progress, &closing).await)
+        service_fn(move |mut request| {
+            let mut first = PeekedFrame::NONE;
+            if let Some(response) = shared.services.answer_at_once(&mut request, &mut first, &progress) {
+                return Either::Left(ready(Ok::<_, Infallible>(response)));
             }
+            let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
+            let request = request.map(|rest| PeekedBody { first, rest });
+            Either::Right(Box::pin(async move { Ok(shared.services.answer(request, peer, &progress, &closing).await) }))
         })
     };
     // Streams that wait for a lease come on top, so that they leave room for others.
@@ -143,7 +152,7 @@ async fn serve_http2(
         .keep_alive_timeout(config.keepalive_timeout)
         .max_header_list_size(config.max_metadata_size)
         .serve_connection(io, service);
-    let mut connection = ConnectionTask::new(connection, executor);
+    let mut connection = ConnectionTask::new(connection, executor, output);
     // In a set, so that it is polled only when one of its causes woke it.
     let mut shutdown: FuturesUnordered<_> = stream::iter([shutdown_cause(&progress, peer, shared)]).collect().await;
     let grace = tokio::select! {
@@ -166,7 +175,7 @@ async fn serve_http2(
 }
 
 /// Completes when a connection has to be shut down. Returns the time for its calls to end.
-async fn shutdown_cause(progress: &WriteProgress, peer: SocketAddr, shared: &ConnectionContext) -> Duration {
+async fn shutdown_cause(progress: &WriteProgress, peer: Peer, shared: &ConnectionContext) -> Duration {
     let age = shared.http2.max_age.mul_f64(rand::random_range(0.9..1.1));
     tokio::select! {
         () = progress.stalled(shared.max_deadline) => {

@@ -11,7 +11,9 @@ use std::task::{Context, Poll};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use hyper::rt::Executor;
+use tokio::io::AsyncWrite;
 
+use super::write_buffer::WriteBuffer;
 use crate::sync::Mutex;
 
 /// A stream of a connection: its call, and the transfer of the response.
@@ -24,8 +26,9 @@ pub(super) struct InlineExecutor(Arc<Mutex<Vec<StreamTask>>>);
 /// A connection with the streams that its executor took.
 ///
 /// Completes when the connection does. Streams that still run are dropped: their peer is gone.
-pub(super) struct ConnectionTask<C> {
+pub(super) struct ConnectionTask<C, W> {
     connection: Pin<Box<C>>,
+    output: WriteBuffer<W>,
     executor: InlineExecutor,
     /// Buffer for the streams that begin.
     begun: Vec<StreamTask>,
@@ -47,11 +50,12 @@ where
 
 // === impl ConnectionTask ===
 
-impl<C> ConnectionTask<C> {
-    /// Joins a connection and the executor that it uses.
-    pub fn new(connection: C, executor: InlineExecutor) -> ConnectionTask<C> {
+impl<C, W> ConnectionTask<C, W> {
+    /// Joins a connection with the executor and the output that it uses.
+    pub fn new(connection: C, executor: InlineExecutor, output: WriteBuffer<W>) -> ConnectionTask<C, W> {
         ConnectionTask {
             connection: Box::pin(connection),
+            output,
             executor,
             begun: Vec::new(),
             waiting: FuturesUnordered::new(),
@@ -74,22 +78,23 @@ impl<C> ConnectionTask<C> {
     }
 }
 
-impl<C: Future> Future for ConnectionTask<C> {
+impl<C: Future, W: AsyncWrite + Unpin> Future for ConnectionTask<C, W> {
     type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
         let this = &mut *self;
-        if let Poll::Ready(ended) = this.connection.as_mut().poll(context) {
-            return Poll::Ready(ended);
+        let ended = this.connection.as_mut().poll(context);
+        if ended.is_pending() {
+            this.begin(context);
+            // Answers wake the connection, which then writes them together.
+            while let Poll::Ready(Some(())) = this.waiting.poll_next_unpin(context) {}
         }
-        this.begin(context);
-        // Answers wake the connection, which then writes them together.
-        while let Poll::Ready(Some(())) = this.waiting.poll_next_unpin(context) {}
-        Poll::Pending
+        this.output.poll_write_out(context);
+        ended
     }
 }
 
-impl<C> Drop for ConnectionTask<C> {
+impl<C, W> Drop for ConnectionTask<C, W> {
     fn drop(&mut self) {
         // Each stream has a clone of the executor, which would keep itself alive.
         drop(std::mem::take(&mut *self.executor.0.lock()));
@@ -101,17 +106,18 @@ mod tests {
     use std::future::{pending, poll_fn};
 
     use futures_util::task::noop_waker_ref;
+    use tokio::io::{Sink, sink};
     use tokio::sync::oneshot;
 
     use super::*;
 
     /// An executor, and a connection that uses it and never ends.
-    fn open() -> (InlineExecutor, ConnectionTask<impl Future<Output = ()>>) {
+    fn open() -> (InlineExecutor, ConnectionTask<impl Future<Output = ()>, Sink>) {
         let executor = InlineExecutor::default();
-        (executor.clone(), ConnectionTask::new(pending(), executor))
+        (executor.clone(), ConnectionTask::new(pending(), executor, WriteBuffer::new(sink())))
     }
 
-    fn poll(task: &mut ConnectionTask<impl Future<Output = ()>>) -> Poll<()> {
+    fn poll(task: &mut ConnectionTask<impl Future<Output = ()>, Sink>) -> Poll<()> {
         task.poll_unpin(&mut Context::from_waker(noop_waker_ref()))
     }
 

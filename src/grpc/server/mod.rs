@@ -5,6 +5,7 @@ mod connection;
 mod inline_executor;
 mod server;
 mod services;
+mod write_buffer;
 
 pub use config::{Http2Config, ServerConfig, UnixSocketConfig};
 pub use server::ServerHandle;

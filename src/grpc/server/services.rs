@@ -18,6 +18,8 @@ use crate::cache::admission::limits::Admission;
 use crate::cache::stats::LabeledHistograms;
 use crate::grpc::admin::AdminApi;
 use crate::grpc::decoded_size::Schema;
+use crate::grpc::fast_get;
+use crate::grpc::fast_get::FastGet;
 use crate::grpc::header_size;
 use crate::grpc::health::HealthApi;
 use crate::grpc::method_names;
@@ -26,6 +28,7 @@ use crate::grpc::middleware;
 use crate::grpc::middleware::{AdmissionGate, MAX_PROBE_MESSAGE_BYTES, RpcContext};
 use crate::grpc::not_grpc;
 use crate::grpc::reflection::{Descriptors, ReflectionApi};
+use crate::grpc::request_body::{PeekedBody, PeekedFrame};
 use crate::grpc::rpc_metrics::RpcMetrics;
 use crate::grpc::rpc_span::{RpcSpan, Tracing};
 use crate::grpc::service::CacheApi;
@@ -82,6 +85,7 @@ pub(super) struct Services {
     gate: AdmissionGate,
     /// The served methods by path.
     methods: HashMap<String, Method>,
+    fast_get: Option<FastGet>,
     cache: CacheServiceServer<CacheApi>,
     admin: Option<AdminServiceServer<AdminApi>>,
     readiness: HealthApi,
@@ -138,9 +142,16 @@ impl Services {
         };
         let reflection = config.reflection.then(|| reflection(admin.is_some())).flatten();
         let admin = admin.map(|admin| AdminServiceServer::new(admin).max_decoding_message_size(max_request_size));
-        let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_request_size);
+        let methods = method_names::table(&messages, admin.is_some(), reflection.is_some());
+        let cache = Arc::new(cache);
+        // A traced request needs its span.
+        let method = methods.get(fast_get::PATH).filter(|_| tracing.is_none());
+        let fast_get =
+            method.and_then(|method| FastGet::new(&cache, &gate, method, timings.as_ref(), config.compression));
+        let cache = CacheServiceServer::from_arc(cache).max_decoding_message_size(max_request_size);
         Services {
-            methods: method_names::table(&messages, admin.is_some(), reflection.is_some()),
+            methods,
+            fast_get,
             readiness: health.clone(),
             health: accept_compressed!(HealthServer::new(health).max_decoding_message_size(MAX_PROBE_MESSAGE_BYTES)),
             reflection,
@@ -153,10 +164,20 @@ impl Services {
         }
     }
 
+    /// Answers a Get that memory can answer without a wait.
+    pub fn answer_at_once(
+        &self,
+        request: &mut Request<Incoming>,
+        peeked: &mut PeekedFrame<hyper::Error>,
+        progress: &Arc<WriteProgress>,
+    ) -> Option<http::Response<TrackedResponseBody>> {
+        self.fast_get.as_ref()?.answer(request, peeked, progress)
+    }
+
     /// Answers an RPC, or a request that is none.
     pub async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<PeekedBody<Incoming>>,
         peer: Peer,
         progress: &Arc<WriteProgress>,
         closing: &CancellationToken,
@@ -179,7 +200,7 @@ impl Services {
 
     async fn respond(
         &self,
-        request: Request<Incoming>,
+        request: Request<PeekedBody<Incoming>>,
         progress: &Arc<WriteProgress>,
         closing: &CancellationToken,
     ) -> http::Response<TrackedResponseBody> {
@@ -192,7 +213,7 @@ impl Services {
 
     async fn route(
         &self,
-        request: Request<Incoming>,
+        request: Request<PeekedBody<Incoming>>,
         progress: &Arc<WriteProgress>,
         closing: &CancellationToken,
     ) -> http::Response<TrackedResponseBody> {
