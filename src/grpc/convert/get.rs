@@ -130,13 +130,13 @@ pub fn get_response(answer: GetAnswer, mut token: Token, partitions: u16, metada
 }
 
 /// The result of a Get or of one item of a BatchGet.
-pub(super) enum FoundEntry {
+pub enum FoundEntry {
     Hit(pb::Hit),
     NegativeHit(pb::NegativeHit),
     Miss(pb::Miss),
 }
 
-pub(super) fn found(answer: GetAnswer, metadata_only: bool) -> FoundEntry {
+pub fn found(answer: GetAnswer, metadata_only: bool) -> FoundEntry {
     match answer.outcome {
         GetOutcome::Miss(why) => FoundEntry::Miss(pb::Miss { reason: miss_reason(why).into() }),
         GetOutcome::Hit { held, tier, stale } => {
@@ -168,14 +168,9 @@ fn entry_info(held: &CachedEntry, tier: Tier, stale: Option<Stale>, at: Moment, 
         version: held.entry.version.to_string(),
         age: Some(to_wire(at.since(held.entry.written_at))),
         ttl: (ends != Moment::FOREVER).then(|| to_wire(ends.since(at))),
-        tier: tier_of(tier).into(),
+        tier: wire_tier(tier).into(),
         stale: stale.map(|stale| pb::Stale {
-            reason: match stale.reason {
-                StaleReason::Expired => pb::StaleReason::Expired,
-                StaleReason::Unproven => pb::StaleReason::Unproven,
-                StaleReason::Marked => pb::StaleReason::Marked,
-            }
-            .into(),
+            reason: stale_reason(stale.reason).into(),
             staleness: Some(to_wire(stale.staleness)),
         }),
         refresh_due: at >= held.entry.due_at,
@@ -184,14 +179,25 @@ fn entry_info(held: &CachedEntry, tier: Tier, stale: Option<Stale>, at: Moment, 
     }
 }
 
-fn tier_of(tier: Tier) -> pb::Tier {
+/// Converts a tier.
+pub fn wire_tier(tier: Tier) -> pb::Tier {
     match tier {
         Tier::L1 => pb::Tier::L1,
         Tier::L2 => pb::Tier::L2,
     }
 }
 
-fn miss_reason(why: Miss) -> pb::MissReason {
+/// Converts the reason of a stale answer.
+pub fn stale_reason(reason: StaleReason) -> pb::StaleReason {
+    match reason {
+        StaleReason::Expired => pb::StaleReason::Expired,
+        StaleReason::Unproven => pb::StaleReason::Unproven,
+        StaleReason::Marked => pb::StaleReason::Marked,
+    }
+}
+
+/// Converts the reason of a miss.
+pub fn miss_reason(why: Miss) -> pb::MissReason {
     match why {
         Miss::Absent => pb::MissReason::Absent,
         Miss::Unavailable => pb::MissReason::Unavailable,
