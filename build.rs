@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .codec_path("crate::pb::ExactCodec")
+        .extern_path(".twintier.v1.BatchGetResponse", "crate::pb::BatchGetResponse")
         .file_descriptor_set_path(set)
         .skip_protoc_run()
         .emit_rerun_if_changed(false)

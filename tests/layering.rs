@@ -57,7 +57,7 @@ const CONFINED: [(&str, &[&str]); 16] = [
 const GROUND: [&str; 3] = ["suggest", "sync", "units"];
 
 /// Crates that the core may use.
-const CORE: [&str; 11] = [
+const CORE: [&str; 12] = [
     "std",
     "tokio",
     "tokio_util",
@@ -68,6 +68,7 @@ const CORE: [&str; 11] = [
     "arc_swap",
     "xxhash_rust",
     "governor",
+    "itoa",
     "rand",
 ];
 

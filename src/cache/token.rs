@@ -1,7 +1,5 @@
 //! Tokens: the positions a caller has seen, one per partition. Opaque text to callers.
 
-use std::fmt::Write as _;
-
 use super::version::{NotAVersion, Version, number};
 
 /// Positions by partition, sorted. Empty if the caller has seen nothing.
@@ -53,9 +51,14 @@ impl Token {
     /// Encodes it: `1.<partitions>` and `.<partition>-<epoch>-<sequence>` for each position.
     pub fn encode(&self, partitions: u16) -> String {
         let mut text = String::with_capacity(8 + 28 * self.0.len());
-        let _ = write!(text, "1.{partitions}");
+        let mut digits = itoa::Buffer::new();
+        text.push_str("1.");
+        text.push_str(digits.format(partitions));
         for (partition, version) in &self.0 {
-            let _ = write!(text, ".{partition}-{version}");
+            text.push('.');
+            text.push_str(digits.format(*partition));
+            text.push('-');
+            version.spell(|part| text.push_str(part));
         }
         text
     }

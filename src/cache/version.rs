@@ -38,6 +38,13 @@ impl Version {
         Some(Version { epoch: number(epoch.try_into().ok())?, sequence: number(sequence.try_into().ok())? })
     }
 
+    /// Calls `write` with the parts of the text.
+    pub fn spell(self, mut write: impl FnMut(&str)) {
+        write(itoa::Buffer::new().format(self.epoch));
+        write("-");
+        write(itoa::Buffer::new().format(self.sequence));
+    }
+
     /// Returns the position after this one.
     pub fn next(self) -> Self {
         Version { sequence: self.sequence + 1, ..self }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
-use prost::Message as _;
 use tonic::Status;
 
-use super::convert::{ParsedBatchGet, batch_get_item, token_text};
+use super::convert::{ParsedBatchGet, token_text};
+use super::prepared_items::{ItemWriter, PreparedBatch};
 use super::status::status;
 use crate::cache::admission::limits::{Account, Admission, TakenAmounts};
 use crate::cache::admission::resource::Resource;
@@ -23,6 +23,7 @@ use crate::cache::namespace::Namespaces;
 use crate::cache::tiered::{GetAnswer, GetMany, GetOutcome, Tiered};
 use crate::cache::token::Token;
 use crate::pb;
+use crate::pb::PreparedItems as _;
 
 /// The response stream of a BatchGet.
 pub type BatchGetResponses = Pin<Box<dyn Stream<Item = Result<pb::BatchGetResponse, Status>> + Send>>;
@@ -56,7 +57,9 @@ pub struct BatchGet {
     slice: usize,
     /// Average value size of the last slice in bytes.
     value_size: usize,
-    items: VecDeque<pb::BatchGetItem>,
+    /// Messages that are not sent yet. The last one may still grow.
+    messages: VecDeque<PreparedBatch>,
+    writer: ItemWriter,
     /// Memory of the items that are not sent yet.
     held_bytes: Option<TakenAmounts>,
     /// Time spent on reads.
@@ -111,7 +114,8 @@ impl BatchGet {
             read: 0,
             slice: first,
             value_size: 0,
-            items: VecDeque::new(),
+            messages: VecDeque::new(),
+            writer: ItemWriter::default(),
             held_bytes: None,
             read_time: Duration::ZERO,
             ended: false,
@@ -132,23 +136,16 @@ impl BatchGet {
         if self.ended {
             return None;
         }
-        let (mut items, mut bytes) = (Vec::new(), 0);
         loop {
-            while let Some(item) = self.items.pop_front() {
-                let size = item.encoded_len();
-                if bytes + size > MAX_MESSAGE_BYTES && !items.is_empty() {
-                    self.items.push_front(item);
-                    return Some(Ok(pb::BatchGetResponse { items, token: String::new() }));
-                }
-                bytes += size;
-                items.push(item);
+            if self.messages.len() > 1 {
+                return self.messages.pop_front().map(|full| Ok(message(full, String::new())));
             }
             if self.read == self.keys.len() {
                 self.ended = true;
                 self.held_bytes = None;
                 self.cache.latencies().batch_get.observe(self.read_time);
                 let token = token_text(&self.token, self.partitions);
-                return Some(Ok(pb::BatchGetResponse { items, token }));
+                return Some(Ok(message(self.messages.pop_front().unwrap_or_default(), token)));
             }
             if let Err(error) = self.read_slice().await {
                 self.ended = true;
@@ -175,8 +172,7 @@ impl BatchGet {
         self.value_size = bytes / answers.len().max(1);
         let hit = answers.iter().flatten().any(|answer| matches!(answer.outcome, GetOutcome::Hit { .. }));
         for (index, answer) in answers.into_iter().enumerate() {
-            let item = batch_get_item(self.read + index, answer, &mut self.token, self.metadata_only);
-            self.items.push_back(item);
+            self.prepare(self.read + index, answer);
         }
         (self.read, self.read_time) = (last, self.read_time + self.clock.now().since(started_at));
         if hit && self.parts.namespace.is_unregistered() {
@@ -190,6 +186,29 @@ impl BatchGet {
             self.slice = (self.slice / 2).max(1);
         }
         Ok(())
+    }
+}
+
+impl BatchGet {
+    /// Prepares the item at `index`, in a new message if the last one is full. Adds its position to
+    /// the token.
+    fn prepare(&mut self, index: usize, result: Result<GetAnswer, CacheError>) {
+        if let Ok(answer) = result.as_ref()
+            && answer.position.epoch > 0
+        {
+            self.token.add(answer.partition, answer.position);
+        }
+        self.writer.begin(result, self.metadata_only);
+        let size = self.writer.size(index);
+        let has_room = |last: &&mut PreparedBatch| last.encoded_len() + size <= MAX_MESSAGE_BYTES || last.is_empty();
+        match self.messages.back_mut().filter(has_room) {
+            Some(last) => self.writer.append_to(last, index),
+            None => {
+                let mut first = PreparedBatch::default();
+                self.writer.append_to(&mut first, index);
+                self.messages.push_back(first);
+            }
+        }
     }
 }
 
@@ -250,6 +269,10 @@ impl BatchGet {
             return Ok(bytes);
         }
     }
+}
+
+fn message(items: PreparedBatch, token: String) -> pb::BatchGetResponse {
+    pb::BatchGetResponse { items: Vec::new(), token, prepared: Some(Box::new(items)) }
 }
 
 /// Returns the bytes of a slice and of its first encoded message.

@@ -15,6 +15,7 @@ mod log_level;
 mod method_names;
 mod middleware;
 mod not_grpc;
+mod prepared_items;
 mod reflection;
 mod request_body;
 mod request_headers;

@@ -1,8 +1,10 @@
 //! The generated types of the contract, `twintier.v1`, for `grpc/` and the commands in `cli/`.
 #![allow(missing_docs, clippy::all)]
 
+mod batch_get_response;
 mod codec;
 
+pub use batch_get_response::{BatchGetResponse, PreparedItems};
 pub use codec::ExactCodec;
 
 tonic::include_proto!("twintier.v1");

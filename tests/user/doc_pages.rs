@@ -306,7 +306,7 @@ fn every_metric_named_in_a_page_is_served() {
 #[test]
 fn the_capacity_page_matches_the_weight_of_entries() {
     let page = DocPage::read(Path::new("docs/capacity.md"));
-    assert!(page.text.contains(&format!("key + value + content type + {}", twintier::backend::memory::OVERHEAD)));
+    assert!(page.text.contains(&format!("and {} bytes", twintier::backend::memory::OVERHEAD)));
 }
 
 // === log lines ===

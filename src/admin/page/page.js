@@ -422,6 +422,7 @@ const drawFacts = () => {
     ["disconnects", count(coherence.disconnects), raised(coherence.disconnects)],
     ["overruns, unreadable", `${count(coherence.lagged)} · ${count(coherence.undecodable)}`, raised(coherence.lagged + coherence.undecodable)],
     ["fills fenced off", count(coherence.fills_fenced)],
+    ["sets fenced off", count(coherence.sets_fenced)],
     ["failovers", coherence.failovers ? `${count(coherence.failovers)} partition${coherence.failovers === 1 ? "" : "s"} · ${count(coherence.repaired)} repaired` : "0", raised(coherence.failovers)],
   ]);
   facts("leases", [

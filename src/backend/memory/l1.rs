@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use super::shard::{Candidate, CoarseTime, Shard, Slot};
+use super::shard::{Candidate, CoarseTime, L1Shard, Slot};
 use super::weight::weight;
 use crate::cache::clock::Clock;
 use crate::cache::entry::CachedEntry;
@@ -51,7 +51,7 @@ pub struct L1Config {
 
 /// The memory tier of one replica.
 pub struct MemoryL1 {
-    shards: Box<[RwLock<Shard>]>,
+    shards: Box<[RwLock<L1Shard>]>,
     /// Seeded at random: callers choose keys, and must not choose buckets.
     hasher: RandomState,
     config: L1Config,
@@ -59,7 +59,7 @@ pub struct MemoryL1 {
     inserts: AtomicU32,
     entries: AtomicU64,
     bytes: AtomicU64,
-    /// Shard at which the next sweep begins.
+    /// L1Shard at which the next sweep begins.
     swept: AtomicUsize,
     counters: L1Counters,
     clock: Arc<dyn Clock>,
@@ -93,7 +93,7 @@ impl MemoryL1 {
     }
 
     /// Returns the shard of `key`, and the half of its hash that the shard uses.
-    fn place(&self, key: KeyRef<'_>) -> (&RwLock<Shard>, u32) {
+    fn place(&self, key: KeyRef<'_>) -> (&RwLock<L1Shard>, u32) {
         let hash = self.hasher.hash_one(key);
         (&self.shards[(hash >> 32) as usize % SHARDS], hash as u32)
     }
@@ -134,10 +134,10 @@ impl MemoryL1 {
 
     /// Chooses the entry to be evicted: the least used of a sample, taken from one random place on.
     /// Of a few entries that are less than the sample it is the least used of all.
-    fn candidate(&self, time: CoarseTime) -> Option<(&RwLock<Shard>, Candidate)> {
+    fn candidate(&self, time: CoarseTime) -> Option<(&RwLock<L1Shard>, Candidate)> {
         let (first_shard, bucket, chance): (u32, u32, u8) = rand::random();
         let now = self.inserts.load(Relaxed);
-        let (mut first, mut seen) = (None::<(&RwLock<Shard>, Candidate)>, 0);
+        let (mut first, mut seen) = (None::<(&RwLock<L1Shard>, Candidate)>, 0);
         for number in 0..SHARDS {
             let shard = &self.shards[(first_shard as usize + number) % SHARDS];
             let forgets = self.counts_reads() && seen == 0 && chance.is_multiple_of(FORGETTING);

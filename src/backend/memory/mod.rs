@@ -5,3 +5,4 @@ mod shard;
 mod weight;
 
 pub use l1::{Eviction, L1Config, LARGEST_SHARE, MemoryL1};
+pub use weight::OVERHEAD;

@@ -51,7 +51,7 @@ pub struct Candidate {
 }
 
 #[derive(Default)]
-pub struct Shard {
+pub struct L1Shard {
     slots: HashTable<Slot>,
     /// Bucket at which the next look for expired entries begins.
     hand: usize,
@@ -113,9 +113,9 @@ impl Slot {
     }
 }
 
-// === impl Shard ===
+// === impl L1Shard ===
 
-impl Shard {
+impl L1Shard {
     /// Returns the entry of `key`, and records the read.
     pub fn get(&self, key: KeyRef<'_>, hash: u32, now: u32, counts_reads: bool) -> Option<&Arc<CachedEntry>> {
         let slot = self.slots.find(spread(hash), |slot| slot.hash == hash && slot.is_of(key))?;

@@ -16,6 +16,9 @@ const SLOT: usize = (size_of::<Slot>() + 1) * 3 / 2;
 /// `an_entry_costs_its_counted_weight`.
 const PAGES: usize = 32;
 
+/// Bytes that every entry costs beyond its key, value, content type and details.
+pub const OVERHEAD: usize = SLOT + PAGES + allocated(ARC + size_of::<CachedEntry>());
+
 /// Returns the bytes that an entry of `key` costs.
 pub fn weight(key: &[u8], held: &CachedEntry) -> u64 {
     let entry = &held.entry;
@@ -24,8 +27,7 @@ pub fn weight(key: &[u8], held: &CachedEntry) -> u64 {
         Content::Value(_) | Content::KnownAbsent => 0,
     };
     let details = if entry.details.is_empty() { 0 } else { allocated(size_of::<Details>()) + tags(entry) };
-    let head = allocated(ARC + size_of::<CachedEntry>());
-    (SLOT + PAGES + head + allocated(ARC + key.len()) + value + allocated(entry.content_type.len()) + details) as u64
+    (OVERHEAD + allocated(ARC + key.len()) + value + allocated(entry.content_type.len()) + details) as u64
 }
 
 fn tags(details: &Details) -> usize {
@@ -36,7 +38,7 @@ fn tags(details: &Details) -> usize {
 
 /// Returns the bytes of a block of the allocator for `size` bytes: mimalloc has classes in steps of
 /// 16 up to 128, and four classes from each power of two to the next.
-fn allocated(size: usize) -> usize {
+const fn allocated(size: usize) -> usize {
     let step = match size {
         0..=128 => 16,
         _ => size.next_power_of_two() / 8,

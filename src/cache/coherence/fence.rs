@@ -16,6 +16,9 @@ const STRIPES: usize = 4096;
 /// Most keys of a stripe whose last read is remembered. It has to last while a read or a write is
 /// in flight.
 const MAX_READS_PER_STRIPE: usize = 16;
+/// Most keys of a stripe whose last change is remembered. It has to last while a read or a write is
+/// in flight.
+const MAX_CHANGES_PER_STRIPE: usize = 16;
 
 /// State of the fence before a request to L2. The reply enters L1 only if this state still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,9 @@ pub struct FillGuard {
 pub(super) struct Stripe {
     /// Highest position applied to any key of this stripe.
     pub applied: Version,
+    changes: Vec<LastChange>,
+    /// Highest position of a change that was forgotten.
+    forgotten_change: Version,
     /// Fetches that a Get may join.
     pub flights: HashMap<Key, Flight>,
     /// Number of the last completed read.
@@ -39,6 +45,13 @@ pub(super) struct Stripe {
     shown: Vec<LastRead>,
     /// Number of the last read that was forgotten.
     forgotten: u64,
+}
+
+/// The last change of a key.
+struct LastChange {
+    digest: u64,
+    /// Highest position that was applied to it.
+    version: Version,
 }
 
 /// The last read of a key.
@@ -84,9 +97,11 @@ impl Fence {
 }
 
 impl Stripe {
-    /// Returns true if nothing newer than `version` was applied since `guard` was taken.
-    pub fn admits(&self, guard: FillGuard, version: Version) -> bool {
-        self.applied <= guard.applied.max(version)
+    /// Returns true if nothing newer than `version` was applied to `key` since `guard` was taken.
+    pub fn admits(&self, key: KeyRef<'_>, guard: FillGuard, version: Version) -> bool {
+        let digest = key.digest();
+        let change = self.changes.iter().find(|change| change.digest == digest);
+        change.map_or(self.forgotten_change, |change| change.version) <= guard.applied.max(version)
     }
 
     /// Returns true if a read that completed since `guard` was taken showed that `version` of `key`
@@ -129,7 +144,23 @@ impl Stripe {
     /// Later fills are checked against it, and later Gets do not join an earlier fetch.
     pub fn apply(&mut self, key: KeyRef<'_>, version: Version) {
         self.applied = self.applied.max(version);
+        let digest = key.digest();
+        match self.changes.iter_mut().find(|change| change.digest == digest) {
+            Some(change) => change.version = change.version.max(version),
+            // It may have had a newer change, which was forgotten.
+            None => self.remember(LastChange { digest, version: version.max(self.forgotten_change) }),
+        }
         self.close(key);
+    }
+
+    /// Remembers the change of another key. Forgets the oldest change if there are too many.
+    fn remember(&mut self, change: LastChange) {
+        if self.changes.len() < MAX_CHANGES_PER_STRIPE {
+            self.changes.push(change);
+        } else if let Some(oldest) = self.changes.iter_mut().min_by_key(|change| change.version) {
+            let forgotten = if oldest.version < change.version { std::mem::replace(oldest, change) } else { change };
+            self.forgotten_change = self.forgotten_change.max(forgotten.version);
+        }
     }
 }
 
@@ -138,6 +169,42 @@ mod tests {
     use super::*;
     use crate::cache::coherence::safeguards::Safeguards;
     use crate::cache::testing::Bench;
+
+    #[test]
+    fn a_change_of_another_key_keeps_no_fill_out() {
+        let bench = Bench::new(Safeguards::default());
+        let (mut stripe, version) = (Stripe::default(), |sequence| Version::new(1, sequence));
+        let (key, other) = (bench.key("k"), bench.key("other"));
+        let (key, other) = (key.as_ref(), other.as_ref());
+        stripe.apply(key, version(3));
+        let guard = FillGuard { generation: 0, applied: stripe.applied, shown: 0 };
+        stripe.apply(other, version(9));
+        assert!(stripe.admits(key, guard, version(4)));
+        stripe.apply(key, version(5));
+        assert!(!stripe.admits(key, guard, version(4)) && stripe.admits(key, guard, version(5)));
+        stripe.apply(key, version(4));
+        assert!(!stripe.admits(key, guard, version(4)), "a message that is late changes nothing");
+        let later = FillGuard { applied: stripe.applied, ..guard };
+        assert!(stripe.admits(key, later, version(4)), "a read from now on finds all changes");
+    }
+
+    #[test]
+    fn more_changes_than_a_stripe_remembers_keep_out_what_is_older_than_them() {
+        let bench = Bench::new(Safeguards::default());
+        let (mut stripe, version) = (Stripe::default(), |sequence| Version::new(1, sequence));
+        let guard = FillGuard { generation: 0, applied: Version::ZERO, shown: 0 };
+        let keys: Vec<Key> = (0..=MAX_CHANGES_PER_STRIPE).map(|number| bench.key(&number.to_string())).collect();
+        let apply =
+            |stripe: &mut Stripe, number: usize| stripe.apply(keys[number].as_ref(), version(10 + number as u64));
+        let other = bench.key("other");
+        (0..MAX_CHANGES_PER_STRIPE).for_each(|number| apply(&mut stripe, number));
+        assert!(stripe.admits(other.as_ref(), guard, version(1)), "all changes are remembered");
+        apply(&mut stripe, MAX_CHANGES_PER_STRIPE);
+        assert!(!stripe.admits(other.as_ref(), guard, version(9)), "the oldest change may be of this key");
+        assert!(stripe.admits(other.as_ref(), guard, version(10)));
+        stripe.apply(keys[0].as_ref(), version(2));
+        assert!(!stripe.admits(keys[0].as_ref(), guard, version(9)), "its change was forgotten, and is newer");
+    }
 
     #[test]
     fn more_reads_than_a_stripe_remembers_outdate_every_key() {

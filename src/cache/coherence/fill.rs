@@ -207,7 +207,7 @@ impl Coherence {
     ) -> bool {
         let partition = self.partition(self.partition_of(key));
         let stands = partition.generation() == guard.generation && partition.live_epoch() == position.epoch;
-        let fenced = !stands || !stripe.admits(guard, version);
+        let fenced = !stands || !stripe.admits(key, guard, version);
         let on = |protection| self.config.safeguards.on(protection);
         !(fenced && on(Safeguard::Fence) || stripe.is_outdated(key, guard, version) && on(Safeguard::Monotonic))
     }

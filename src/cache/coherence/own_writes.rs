@@ -31,6 +31,7 @@ impl Coherence {
         if admitted {
             _ = self.insert(key, held);
         } else {
+            self.counters.sets_fenced.inc();
             self.drop_older(key.as_ref(), version, Effect::Set);
         }
         drop(stripe);
@@ -56,7 +57,7 @@ impl Coherence {
         let partition = self.partition_of(key.as_ref());
         let stripe = self.fence.lock(partition, key.as_ref());
         // A later change may have shortened it again.
-        if !stripe.admits(guard, Version::ZERO) {
+        if !stripe.admits(key.as_ref(), guard, Version::ZERO) {
             return;
         }
         let Some(held) = self.l1.get(key.as_ref()) else { return };

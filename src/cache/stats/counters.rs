@@ -56,6 +56,7 @@ meters! {
         audits_failed: Counter,
         disconnects: Counter,
         fills_fenced: Counter,
+        sets_fenced: Counter,
         failovers: Counter,
         repaired: Counter,
     }

@@ -86,35 +86,57 @@ impl Tiered {
         let shared = &*self.0;
         let started_at = shared.clock.now();
         let switches = many.keys.first().map_or_else(|| shared.config.switches, |key| shared.switches(key.namespace));
-        many.keys.iter().for_each(|key| shared.hot_keys.read(*key, started_at));
-        let gets: Vec<(Get<'_>, u16)> = many.gets().map(|get| (get, shared.coherence.partition_of(get.key))).collect();
-        let mut answers: Vec<Option<GetAnswer>> = gets
-            .iter()
-            .map(|(get, partition)| {
-                shared.answer_without_l2(GetContext { get, switches, partition: *partition, started_at })
-            })
-            .collect();
-        let unanswered: Vec<usize> = (0..gets.len()).filter(|index| answers[*index].is_none()).collect();
+        let mut results = Vec::with_capacity(many.keys.len());
+        let (mut unanswered, mut fresh_values) = (Vec::new(), 0);
+        for get in many.gets() {
+            shared.hot_keys.read(get.key, started_at);
+            let partition = shared.coherence.partition_of(get.key);
+            let context = GetContext { get: &get, switches, partition, started_at };
+            let Some(answer) = shared.answer_without_l2(context) else {
+                unanswered.push((results.len(), get, partition));
+                // Until the shared tier has answered.
+                results.push(Ok(shared.miss(partition, Miss::Absent, Version::ZERO, false)));
+                continue;
+            };
+            if answer.is_fresh_l1_value() {
+                fresh_values += 1;
+            } else {
+                shared.tally(&get, &answer);
+            }
+            self.extend_if_sliding(&get, &answer);
+            results.push(Ok(answer));
+        }
+        if let Some(key) = many.keys.first() {
+            key.namespace.counters.l1_hits.add(fresh_values);
+        }
+        if !unanswered.is_empty() {
+            self.answer_from_l2(many, &unanswered, (switches, started_at), &mut results).await?;
+        }
+        Ok(results)
+    }
+
+    /// Answers from the shared tier the Gets of `unanswered`, each with its index in `results`.
+    async fn answer_from_l2(
+        &self,
+        many: GetMany<'_>,
+        unanswered: &[(usize, Get<'_>, u16)],
+        (switches, started_at): (Switches, Moment),
+        results: &mut [Result<GetAnswer, CacheError>],
+    ) -> Result<(), CacheError> {
+        let shared = &*self.0;
         let mut keys: Vec<Key> = Vec::new();
         let mut indexes: HashMap<&[u8], usize> = HashMap::new();
-        for index in &unanswered {
-            let key = gets[*index].0.key;
-            indexes.entry(key.bytes).or_insert_with(|| {
-                keys.push(key.to_key());
+        for (_, get, _) in unanswered {
+            indexes.entry(get.key.bytes).or_insert_with(|| {
+                keys.push(get.key.to_key());
                 keys.len() - 1
             });
         }
         let timeout = shared.read_timeout(many.consistency, many.deadline, started_at);
-        let fetched = shared.fetch_many(&keys, timeout).await;
-        let mut results = Vec::with_capacity(gets.len());
-        for (index, (get, partition)) in gets.iter().enumerate() {
-            let result = match answers[index].take() {
-                Some(answer) => Ok(answer),
-                None => {
-                    let context = GetContext { get, switches, partition: *partition, started_at };
-                    shared.answer_from_fetch(context, fetched[indexes[get.key.bytes]].clone())
-                }
-            };
+        let fetched = shared.backing.read_many(&keys, timeout).await;
+        for (index, get, partition) in unanswered {
+            let context = GetContext { get, switches, partition: *partition, started_at };
+            let result = shared.answer_from_fetch(context, fetched[indexes[get.key.bytes]].clone());
             match &result {
                 Ok(answer) => {
                     shared.tally(get, answer);
@@ -123,9 +145,9 @@ impl Tiered {
                 Err(CacheError::Halted(why)) => return Err(CacheError::Halted(why.clone())),
                 Err(_) => {}
             }
-            results.push(result);
+            results[*index] = result;
         }
-        Ok(results)
+        Ok(())
     }
 
     /// Loads those of `keys` into L1 that the shared tier has and for which nothing is switched

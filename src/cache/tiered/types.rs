@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cache::admission::slot::RequestSlot;
 use crate::cache::clock::Moment;
-use crate::cache::entry::CachedEntry;
+use crate::cache::entry::{CachedEntry, Content};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::KeyRef;
 use crate::cache::lease::{Lease, LeaseOptions};
@@ -64,6 +64,18 @@ impl GetAnswer {
     /// Creates an answer without lease and flags.
     pub fn new(outcome: GetOutcome, partition: u16, position: Version, at: Moment) -> GetAnswer {
         GetAnswer { outcome, partition, position, degraded: false, at, lease: None, waited: false }
+    }
+}
+
+impl GetAnswer {
+    /// Returns true if it is a value of L1 without flags, as most answers are.
+    pub(super) fn is_fresh_l1_value(&self) -> bool {
+        match &self.outcome {
+            GetOutcome::Hit { held, tier: Tier::L1, stale: None } => {
+                !self.degraded && held.entry.content != Content::KnownAbsent
+            }
+            _ => false,
+        }
     }
 }
 

@@ -158,12 +158,13 @@ fn coherence_rows(coherence: &pb::CoherenceStats) -> Rows {
         (
             "",
             format!(
-                "audits: {} sent, {} echoed, {} failed; {} bumps, {} fills fenced, {} failovers, {} repaired",
+                "audits: {} sent, {} echoed, {} failed; {} bumps, {} fills and {} sets fenced, {} failovers, {} repaired",
                 count(coherence.audits_sent),
                 count(coherence.audits_echoed),
                 count(coherence.audits_failed),
                 count(coherence.bumps),
                 count(coherence.fills_fenced),
+                count(coherence.sets_fenced),
                 count(coherence.takeovers),
                 count(coherence.repaired)
             ),

@@ -61,7 +61,7 @@ Redis      degraded for 1.5 s: the subscription is not proven
            round trip -, 100 commands, 0 errors, 0 undecodable, 0 reconnects
 Coherence  15 of 16 partitions proven, oldest proof -, bound -, lag p99 -
            messages: 0 applied, 0 own, 0 gaps, 0 undecodable, 0 lagged, 0 disconnects
-           audits: 0 sent, 0 echoed, 0 failed; 0 bumps, 0 fills fenced, 0 failovers, 0 repaired
+           audits: 0 sent, 0 echoed, 0 failed; 0 bumps, 0 fills and 0 sets fenced, 0 failovers, 0 repaired
            self-audit: 7 checked, 0 violations, staleness p99 -, max 1 ms; 0 dropped, 0 gone, 0 failed
 L1         1.0 MiB of 64.0 MiB (1.6 %), 1,000 entries
            evicted: 0 for size, 0 expired; 0 removed, 0 replaced, 0 too large

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::get::{FoundEntry, consistency, found};
+use super::get::consistency;
 use super::invalidate::mode;
 use super::set::{outcome, write};
 use super::validator::{RequestContext, Validator, barrier, token_text};
@@ -12,7 +12,7 @@ use crate::cache::error::{CacheError, Violation};
 use crate::cache::key::KeyRef;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::Removal;
-use crate::cache::tiered::{Consistency, GetAnswer, InvalidateMany, Many, SetAnswer, SetMany};
+use crate::cache::tiered::{Consistency, InvalidateMany, Many, SetAnswer, SetMany};
 use crate::cache::token::Token;
 use crate::grpc::status::item_error;
 use crate::pb;
@@ -33,39 +33,15 @@ pub fn batch_get(context: &RequestContext, request: &pb::BatchGetRequest) -> Res
     let namespace = validator.namespace(context.namespaces.get_to_read("namespace", &request.namespace))?;
     check_count(context, &mut validator, "keys", request.keys.len(), "keys");
     for (index, key) in request.keys.iter().take(context.limits.keys).enumerate() {
-        validator.take(context.limits.key(&format!("keys[{index}]"), key.as_bytes()));
+        if context.limits.key("", key.as_bytes()).is_err() {
+            validator.take(context.limits.key(&format!("keys[{index}]"), key.as_bytes()));
+        }
     }
     let consistency =
         consistency(&mut validator, namespace.as_ref(), request.consistency, request.max_staleness.as_ref());
     let token = validator.token(context, &request.tokens);
     let parts = namespace.zip(consistency);
     validator.done(parts.map(|(namespace, consistency)| ParsedBatchGet { namespace, consistency, token }))
-}
-
-/// Returns one item of the response to a BatchGet. Adds its position to `token`.
-pub fn batch_get_item(
-    index: usize,
-    result: Result<GetAnswer, CacheError>,
-    token: &mut Token,
-    metadata_only: bool,
-) -> pb::BatchGetItem {
-    use pb::batch_get_item::Result as Wire;
-    let (result, degraded) = match result {
-        Err(error) => (Wire::Error(item_error(&error)), false),
-        Ok(answer) => {
-            if answer.position.epoch > 0 {
-                token.add(answer.partition, answer.position);
-            }
-            let degraded = answer.degraded;
-            let result = match found(answer, metadata_only) {
-                FoundEntry::Hit(hit) => Wire::Hit(hit),
-                FoundEntry::NegativeHit(hit) => Wire::NegativeHit(hit),
-                FoundEntry::Miss(miss) => Wire::Miss(miss),
-            };
-            (result, degraded)
-        }
-    };
-    pb::BatchGetItem { index: index as u32, result: Some(result), degraded }
 }
 
 /// Checks a BatchSet.

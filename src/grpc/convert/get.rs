@@ -138,13 +138,13 @@ pub fn get_response(answer: GetAnswer, mut token: Token, partitions: u16, metada
 }
 
 /// The result of a Get or of one item of a BatchGet.
-pub(super) enum FoundEntry {
+pub enum FoundEntry {
     Hit(pb::Hit),
     NegativeHit(pb::NegativeHit),
     Miss(pb::Miss),
 }
 
-pub(super) fn found(answer: GetAnswer, metadata_only: bool) -> FoundEntry {
+pub fn found(answer: GetAnswer, metadata_only: bool) -> FoundEntry {
     match answer.outcome {
         GetOutcome::Miss(why) => FoundEntry::Miss(pb::Miss { reason: miss_reason(why).into() }),
         GetOutcome::Hit { held, tier, stale } => {

@@ -16,9 +16,10 @@ mod watch;
 
 pub use admin::{hot_keys, hot_keys_response, inspect, inspect_response, log_level, stats};
 pub use batch::{
-    ParsedBatchGet, batch_get, batch_get_item, batch_invalidate, batch_invalidate_response, batch_set,
-    batch_set_response,
+    ParsedBatchGet, batch_get, batch_invalidate, batch_invalidate_response, batch_set, batch_set_response,
 };
+#[cfg(test)]
+pub use get::{FoundEntry, found};
 pub use get::{default_consistency, get, get_response, miss_reason, stale_reason, tier_of};
 pub use invalidate::{InvalidationPlan, invalidate, invalidate_response};
 pub use policy::{in_policy, listed_namespaces, namespace_policy, service_policy, set_policy};

@@ -90,6 +90,7 @@ numbers! {
         audits_failed: of.counts.audits_failed,
         disconnects: of.counts.disconnects,
         fills_fenced: of.counts.fills_fenced,
+        sets_fenced: of.counts.sets_fenced,
         takeovers: of.counts.failovers,
         repaired: of.counts.repaired,
     };

@@ -71,6 +71,13 @@ pub static INSTRUMENTS: &[Instrument] = &[
         Counter(|at, emit| emit(&[], at.report.coherence.counts.fills_fenced)),
     ),
     instrument(
+        "twintier.sets.fenced",
+        "",
+        &[],
+        "Sets of this replica kept out of memory because a newer change was applied meanwhile",
+        Counter(|at, emit| emit(&[], at.report.coherence.counts.sets_fenced)),
+    ),
+    instrument(
         "twintier.takeovers",
         "",
         &[],
