@@ -89,7 +89,7 @@ fn protected_connections_do_not_count_for_eviction() {
 #[test]
 fn a_peer_is_an_ipv4_address_or_64_bits_of_ipv6() {
     let same = |one: &str, other: &str| {
-        let of = |text: &str| Peer::of(text.parse().expect("an address"));
+        let of = |text: &str| PeerKey::of(text.parse().expect("an address"));
         of(one) == of(other)
     };
     assert!(same("10.0.0.1", "::ffff:10.0.0.1"));

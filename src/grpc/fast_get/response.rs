@@ -154,34 +154,24 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::cache::entry::{CoverageMemo, Entry, Tags};
+    use crate::cache::entry::{CoverageMemo, Details, Entry, NewEntry, Tags};
+    use crate::cache::lifetime::Lifetime;
     use crate::cache::namespace::{NamespaceRules, Namespaces};
     use crate::cache::tiered::{Miss, StaleReason};
     use crate::cache::token::Token;
 
     const AT: Moment = Moment(10_000_000_001);
 
-    fn held(content: Content, entry: impl FnOnce(&mut Entry)) -> Arc<CachedEntry> {
+    fn held(content: Content, change: impl FnOnce(&mut Entry, &mut Details)) -> Arc<CachedEntry> {
         let rules = NamespaceRules { limit: 1, ..NamespaceRules::default() };
         let namespace = Namespaces::new(rules, 4).get("namespace", "").expect("default");
-        let mut plain = Entry {
-            version: Version::new(1_763_000_000_000_000, 42),
-            content,
-            content_type: "".into(),
-            tags: Tags::default(),
-            source_version: None,
-            cost: Duration::ZERO,
-            written_at: AT,
-            due_at: Moment::FOREVER,
-            expires_at: Moment::FOREVER,
-            kept_until: Moment::FOREVER,
-            stale_window: Duration::ZERO,
-            sliding: None,
-            marked_at: None,
-        };
-        entry(&mut plain);
-        let (position, covered) = (plain.version, CoverageMemo::default());
-        Arc::new(CachedEntry { entry: plain, position, generation: 1, known_at: AT, namespace, covered })
+        let version = Version::new(1_763_000_000_000_000, 42);
+        let mut entry = Entry::written(&NewEntry::new(content, Lifetime::default()), version, Duration::ZERO, AT);
+        let mut details = (*entry).clone();
+        change(&mut entry, &mut details);
+        entry.details = details.into();
+        let (position, covered) = (entry.version, CoverageMemo::default());
+        Arc::new(CachedEntry { entry, position, generation: 1, known_at: AT, namespace, covered })
     }
 
     fn hit(held: Arc<CachedEntry>, tier: Tier, stale: Option<Stale>) -> GetAnswer {
@@ -194,27 +184,28 @@ mod tests {
     }
 
     fn answers() -> Vec<GetAnswer> {
-        let all_fields = |entry: &mut Entry| {
+        let all_fields = |entry: &mut Entry, details: &mut Details| {
             entry.version = Version::new(u64::MAX, u64::MAX);
             entry.content_type = "text/plain".into();
-            entry.tags = Tags::new(vec!["tag".into()]);
-            entry.source_version = Some(u64::MAX);
             entry.written_at = Moment(1);
-            entry.due_at = AT;
             entry.expires_at = Moment(u64::MAX - 1);
+            details.tags = Tags::new(vec!["tag".into()]);
+            details.source_version = Some(u64::MAX);
+            details.due_at = AT;
         };
+        let plain = |bytes: &[u8]| held(value(bytes), |_, _| {});
         let stale = |reason| Some(Stale { reason, staleness: Duration::new(u64::MAX >> 1, 999_999_999) });
         let mut answers = vec![
-            hit(held(value(b"v"), |_| {}), Tier::L1, None),
-            hit(held(value(b""), |_| {}), Tier::L1, None),
+            hit(plain(b"v"), Tier::L1, None),
+            hit(plain(b""), Tier::L1, None),
             hit(held(value(&[7; 300]), all_fields), Tier::L1, None),
-            hit(held(value(&[7; 70_000]), |entry| entry.source_version = Some(0)), Tier::L2, None),
-            hit(held(value(b"v"), |entry| entry.expires_at = AT), Tier::L1, None),
-            hit(held(value(b"v"), |entry| entry.version = Version::ZERO), Tier::L1, None),
-            hit(held(Content::KnownAbsent, |_| {}), Tier::L1, None),
+            hit(held(value(&[7; 70_000]), |_, details| details.source_version = Some(0)), Tier::L2, None),
+            hit(held(value(b"v"), |entry, _| entry.expires_at = AT), Tier::L1, None),
+            hit(held(value(b"v"), |entry, _| entry.version = Version::ZERO), Tier::L1, None),
+            hit(held(Content::KnownAbsent, |_, _| {}), Tier::L1, None),
             hit(held(Content::KnownAbsent, all_fields), Tier::L2, stale(StaleReason::Marked)),
             hit(held(value(b"v"), all_fields), Tier::L1, stale(StaleReason::Unproven)),
-            hit(held(value(b"v"), |_| {}), Tier::L1, stale(StaleReason::Expired)),
+            hit(plain(b"v"), Tier::L1, stale(StaleReason::Expired)),
         ];
         for why in [Miss::Absent, Miss::Unavailable, Miss::TokenNotReached, Miss::Disabled, Miss::Leased] {
             answers.push(GetAnswer::new(GetOutcome::Miss(why), 0, Version::new(1, 2), AT));
