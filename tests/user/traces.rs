@@ -119,11 +119,11 @@ fn an_rpc_is_a_span_with_child_spans_of_redis_commands() {
         assert_eq!(attribute(&set, name), value, "{name}");
     }
     let write = collector.span("its script", |span| is_child(span, &set));
-    assert_eq!((write.name.as_str(), write.kind), ("EVALSHA write", SpanKind::Client as i32));
+    assert_eq!((write.name.as_str(), write.kind), ("EVALSHA write_batch", SpanKind::Client as i32));
     let expected = [
         ("db.system.name", "redis"),
         ("db.operation.name", "EVALSHA"),
-        ("db.stored_procedure.name", "write"),
+        ("db.stored_procedure.name", "write_batch"),
         ("db.namespace", "0"),
         ("server.address", &redis.socket()),
         ("db.operation.batch.size", ""),

@@ -83,6 +83,8 @@ impl WriteTrips {
     pub async fn write(self: &Arc<Self>, write: PlainWrite, deadline: Moment) -> Result<Option<Version>, L2Error> {
         let clock = &*self.context.clock;
         let shard = self.executor.shard(write.partition)?;
+        // While nothing can be sent, nothing waits.
+        self.executor.connection(&shard).map_err(CommandError::into_read_error)?;
         let span = spans::call(COMMAND, &shard.primary);
         let Some((not_after, uncertainty)) = shard.primary.clock.at(deadline) else {
             return Err(L2Error::unavailable("not connected to redis"));
@@ -112,22 +114,29 @@ impl WriteTrips {
         let queue = if self.context.keys.sharded() { usize::from(partition) } else { 0 };
         let size = pending.write.size();
         if let Some(trips) = self.queues[queue].add(pending, size) {
-            let this = self.clone();
-            self.tasks.spawn(async move { this.make_trips(trips).await });
+            self.tasks.spawn(self.clone().make_trips(trips));
         }
     }
 
-    async fn make_trips(&self, mut trips: Trips<PendingWrite>) {
+    /// Makes one trip after another.
+    ///
+    /// A trip whose callers have all given up goes on by itself, and does not hold up the next one.
+    async fn make_trips(self: Arc<Self>, mut trips: Trips<PendingWrite>) {
         loop {
             // Tasks that can run may add writes.
             yield_now().await;
             let Some(writes) = trips.next() else { return };
-            self.make_trip(writes).await;
+            let last = writes.iter().map(|pending| pending.deadline).max().unwrap_or(Moment::NEVER);
+            let clock = &*self.context.clock;
+            let mut trip = Box::pin(self.clone().make_trip(writes));
+            if large_values::wait(clock, last.into(), || 0, &mut trip).await.is_none() {
+                self.tasks.spawn(trip);
+            }
         }
     }
 
     /// Sends writes, and hands each its outcome.
-    async fn make_trip(&self, writes: Vec<PendingWrite>) {
+    async fn make_trip(self: Arc<Self>, writes: Vec<PendingWrite>) {
         let Some(shard) = writes.first().map(|pending| pending.shard.clone()) else { return };
         let steps = self.steps(&shard, writes);
         if steps.is_empty() {

@@ -77,7 +77,7 @@ while KEYS[key] do
       if kept == '0' then
         call('SET', name, bytes)
       else
-        call('PSETEX', name, kept, bytes)
+        call('SET', name, bytes, 'PX', kept)
       end
       if is_large then
         call('SETRANGE', name, 2, version)
