@@ -167,7 +167,7 @@ impl ReceivedMessage {
 pub struct PeekedFrame<E>(Option<Option<Result<Frame<Bytes>, E>>>);
 
 impl<E> PeekedFrame<E> {
-    /// Of a body that is not polled yet.
+    /// The frame of a body that is not polled yet.
     pub const NONE: PeekedFrame<E> = PeekedFrame(None);
 
     /// Returns the content of `body` if all of it has arrived in one frame.

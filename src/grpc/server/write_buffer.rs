@@ -24,9 +24,9 @@ thread_local! {
 ///
 /// To HTTP/2 a flush is always done. The task of the connection calls `poll_write_out` at the end of
 /// each of its turns.
-pub(super) struct WriteBuffer<W>(Arc<Mutex<Output<W>>>);
+pub(super) struct WriteBuffer<W>(Arc<Mutex<SocketOutput<W>>>);
 
-struct Output<W> {
+struct SocketOutput<W> {
     socket: W,
     buffer: Vec<u8>,
     /// Bytes of the buffer that the socket has taken.
@@ -45,7 +45,7 @@ impl<W> Clone for WriteBuffer<W> {
 impl<W: AsyncWrite + Unpin> WriteBuffer<W> {
     /// Creates an empty buffer in front of a socket.
     pub fn new(socket: W) -> WriteBuffer<W> {
-        WriteBuffer(Arc::new(Mutex::new(Output { socket, buffer: Vec::new(), taken: 0, failed: None })))
+        WriteBuffer(Arc::new(Mutex::new(SocketOutput { socket, buffer: Vec::new(), taken: 0, failed: None })))
     }
 
     /// Writes to the socket as much as it takes. A failure is that of the next write.
@@ -53,7 +53,7 @@ impl<W: AsyncWrite + Unpin> WriteBuffer<W> {
         let _ = self.output().poll_write_out(context);
     }
 
-    fn output(&self) -> MutexGuard<'_, Output<W>> {
+    fn output(&self) -> MutexGuard<'_, SocketOutput<W>> {
         self.0.lock()
     }
 }
@@ -99,9 +99,9 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for WriteBuffer<W> {
     }
 }
 
-// === impl Output ===
+// === impl SocketOutput ===
 
-impl<W: AsyncWrite + Unpin> Output<W> {
+impl<W: AsyncWrite + Unpin> SocketOutput<W> {
     fn collect(&mut self, slices: &[IoSlice<'_>]) {
         if self.buffer.capacity() == 0 {
             self.buffer = SPARE.take();
