@@ -28,6 +28,7 @@ mod stats;
 mod status;
 mod tracked_body;
 mod watch;
+mod wire_fields;
 mod wire_records;
 
 pub use admin::AdminApi;

@@ -1,11 +1,14 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::*;
+use crate::cache::clock::Moment;
 use crate::cache::coherence::{FillGuard, cached_entry};
 use crate::cache::entry::{Entry, NewEntry, Tags};
 use crate::cache::lifetime::Lifetime;
 use crate::cache::namespace::{NamespaceRules, Namespaces};
-use crate::cache::tiered::{Miss, StaleReason};
+use crate::cache::tiered::{Miss, Stale, StaleReason, Tier};
 use crate::cache::version::Version;
 use crate::grpc::convert::{FoundEntry, found};
 use crate::pb::PreparedItems as _;

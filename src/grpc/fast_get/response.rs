@@ -1,19 +1,15 @@
 //! Encodes the answer to a Get straight into the frame of its response.
 
 use bytes::{BufMut, Bytes};
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-use crate::cache::clock::Moment;
-use crate::cache::entry::{CachedEntry, Content};
-use crate::cache::tiered::{GetAnswer, GetOutcome, Stale, Tier};
-use crate::cache::version::Version;
+use crate::cache::entry::Content;
+use crate::cache::tiered::{GetAnswer, GetOutcome};
 use crate::grpc::convert;
 use crate::grpc::request_body::PREFIX_BYTES;
-
-/// Bytes of an `EntryInfo` without tags: a version, three durations, and five small fields.
-const MAX_INFO_BYTES: usize = 160;
-/// Bytes of a token of one position. A version is shorter.
-const MAX_TOKEN_BYTES: usize = 64;
+use crate::grpc::wire_fields::{
+    Found, MAX_INFO_BYTES, MAX_TOKEN_BYTES, field_size, put_bytes, put_entry_info, put_head, put_number, put_version,
+    written,
+};
 
 /// Encodes a `GetResponse` with the prefix of a message that is not compressed.
 ///
@@ -29,18 +25,18 @@ pub(super) fn encode(answer: &GetAnswer, partitions: u16) -> Bytes {
             if let Content::Value(bytes) = &held.entry.content {
                 (result, value, content_type) = (HIT, bytes, &held.entry.content_type);
             }
-            written(&mut info_space, |to| put_info(held, *tier, *stale, answer.at, to))
+            let found = Found { tier: *tier, stale: *stale, at: answer.at };
+            written(&mut info_space, |to| put_entry_info(held, found, to))
         }
     };
     // A miss has its reason where the others have a message.
-    let last_size = if result == MISS { last.len() } else { sized(last) };
-    let size = sized(value) + sized(content_type.as_bytes()) + last_size;
-    let message = 1 + encoded_len_varint(size as u64) + size + sized(token) + 2 * usize::from(answer.degraded);
+    let last_size = if result == MISS { last.len() } else { size(last) };
+    let result_size = size(value) + size(content_type.as_bytes()) + last_size;
+    let message = field_size(result_size) + size(token) + 2 * usize::from(answer.degraded);
     let mut frame = Vec::with_capacity(PREFIX_BYTES + message);
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message).unwrap_or(u32::MAX));
-    encode_key(result, WireType::LengthDelimited, &mut frame);
-    encode_varint(size as u64, &mut frame);
+    put_head(result, result_size, &mut frame);
     put(1, value, &mut frame);
     put(2, content_type.as_bytes(), &mut frame);
     match result {
@@ -62,88 +58,30 @@ const MISS: u32 = 3;
 const TOKEN: u32 = 8;
 const DEGRADED: u32 = 9;
 
-/// Writes an `EntryInfo` without tags.
-fn put_info(held: &CachedEntry, tier: Tier, stale: Option<Stale>, at: Moment, to: &mut &mut [u8]) {
-    let (entry, mut space) = (&held.entry, [0; MAX_TOKEN_BYTES]);
-    put(1, written(&mut space, |to| put_version(entry.version, to)), to);
-    put_duration(2, at.since(entry.written_at), to);
-    if entry.expires_at != Moment::FOREVER {
-        put_duration(3, entry.expires_at.since(at), to);
-    }
-    put_number(4, convert::tier_of(tier) as u64, to);
-    if let Some(Stale { reason, staleness }) = stale {
-        let stale = written(&mut space, |to| {
-            put_number(1, convert::stale_reason(reason) as u64, to);
-            put_duration(2, staleness, to);
-        });
-        put(5, stale, to);
-    }
-    if at >= entry.due_at {
-        put_number(6, 1, to);
-    }
-    if let Some(source_version) = entry.source_version {
-        put_number(7, source_version, to);
-    }
-}
-
 /// Writes the token as [`Token::encode`](crate::cache::token::Token::encode) does.
-fn put_token(answer: &GetAnswer, partitions: u16, to: &mut &mut [u8]) {
+fn put_token(answer: &GetAnswer, partitions: u16, to: &mut impl BufMut) {
     if answer.position.epoch == 0 {
         return;
     }
+    let mut digits = itoa::Buffer::new();
     to.put_slice(b"1.");
-    put_decimal(partitions.into(), to);
+    to.put_slice(digits.format(partitions).as_bytes());
     to.put_u8(b'.');
-    put_decimal(answer.partition.into(), to);
+    to.put_slice(digits.format(answer.partition).as_bytes());
     to.put_u8(b'-');
     put_version(answer.position, to);
 }
 
-/// Returns the part of `space` that `write` fills.
-fn written<'a>(space: &'a mut [u8], write: impl FnOnce(&mut &mut [u8])) -> &'a [u8] {
-    let (capacity, mut rest) = (space.len(), &mut *space);
-    write(&mut rest);
-    let unused = rest.len();
-    &space[..capacity - unused]
+/// Returns the size of a field. An empty one is absent.
+fn size(bytes: &[u8]) -> usize {
+    if bytes.is_empty() { 0 } else { field_size(bytes.len()) }
 }
 
-/// Returns the size of a field with a number below 16. An empty one is absent.
-fn sized(bytes: &[u8]) -> usize {
-    if bytes.is_empty() { 0 } else { 1 + encoded_len_varint(bytes.len() as u64) + bytes.len() }
-}
-
+/// Writes a field. An empty one is absent.
 fn put(field: u32, bytes: &[u8], to: &mut impl BufMut) {
     if !bytes.is_empty() {
-        encode_key(field, WireType::LengthDelimited, to);
-        encode_varint(bytes.len() as u64, to);
-        to.put_slice(bytes);
+        put_bytes(field, bytes, to);
     }
-}
-
-fn put_number(field: u32, number: u64, to: &mut impl BufMut) {
-    encode_key(field, WireType::Varint, to);
-    encode_varint(number, to);
-}
-
-/// Writes a `google.protobuf.Duration`, which is present also if it is zero.
-fn put_duration(field: u32, duration: std::time::Duration, to: &mut impl BufMut) {
-    let numbers = [duration.as_secs(), duration.subsec_nanos().into()];
-    let size = |number: &u64| if *number == 0 { 0 } else { 1 + encoded_len_varint(*number) };
-    encode_key(field, WireType::LengthDelimited, to);
-    encode_varint(numbers.iter().map(size).sum::<usize>() as u64, to);
-    for (number, field) in numbers.into_iter().zip(1..).filter(|(number, _)| *number != 0) {
-        put_number(field, number, to);
-    }
-}
-
-fn put_version(version: Version, to: &mut impl BufMut) {
-    put_decimal(version.epoch, to);
-    to.put_u8(b'-');
-    put_decimal(version.sequence, to);
-}
-
-fn put_decimal(number: u64, to: &mut impl BufMut) {
-    to.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 #[cfg(test)]
@@ -154,11 +92,13 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::cache::entry::{CoverageMemo, Details, Entry, NewEntry, Tags};
+    use crate::cache::clock::Moment;
+    use crate::cache::entry::{CachedEntry, CoverageMemo, Details, Entry, NewEntry, Tags};
     use crate::cache::lifetime::Lifetime;
     use crate::cache::namespace::{NamespaceRules, Namespaces};
-    use crate::cache::tiered::{Miss, StaleReason};
+    use crate::cache::tiered::{Miss, Stale, StaleReason, Tier};
     use crate::cache::token::Token;
+    use crate::cache::version::Version;
 
     const AT: Moment = Moment(10_000_000_001);
 

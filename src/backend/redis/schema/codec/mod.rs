@@ -26,8 +26,8 @@ mod versions;
 
 pub use byte_reader::ByteReader;
 pub use entry::{
-    ENTRY_MAGIC, HEAD, HeadLife, LEASE_SIZE, decode_entry, decode_head, decode_lease, entry_header, life_in_head, max_entry_size,
-    size_in_head, stored_size, tag_list,
+    ENTRY_MAGIC, HEAD, HeadLife, LEASE_SIZE, decode_entry, decode_head, decode_lease, entry_header, life_in_head,
+    max_entry_size, size_in_head, stored_size, tag_list,
 };
 pub use message::{
     Private, Published, confirmation, decode_message, decode_private, echo_head, key_name, message_head, named,
