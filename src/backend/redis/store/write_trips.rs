@@ -142,40 +142,38 @@ impl WriteTrips {
         if steps.is_empty() {
             return;
         }
-        match self.send(&shard, steps).await {
-            Ok((steps, sequences)) => {
+        let (steps, answer) = self.send(&shard, steps).await;
+        match answer {
+            Ok(sequences) => {
                 for (index, step) in steps.into_iter().enumerate() {
                     let sequence = sequences.as_ref().map_or(Some(0), |sequences| sequences.get(index)?.as_i64());
                     self.complete(step, sequence);
                 }
             }
-            Err((steps, failure)) => {
+            Err(failure) => {
                 let failure = Arc::new(failure);
                 steps.into_iter().flat_map(|step| step.writes).for_each(|pending| pending.end(Err(failure.clone())));
             }
         }
     }
 
-    /// Runs the script. Returns the steps with its reply, or with its failure.
-    #[expect(clippy::type_complexity, reason = "both ways give the steps back")]
+    /// Runs the script. Returns the steps, and its reply: `None` if it has not run.
     async fn send(
         &self,
         shard: &Shard,
         mut steps: Vec<TripStep>,
-    ) -> Result<(Vec<TripStep>, Option<Vec<Value>>), (Vec<TripStep>, CommandError)> {
+    ) -> (Vec<TripStep>, Result<Option<Vec<Value>>, CommandError>) {
         let connection = match self.executor.connection(shard) {
             Ok(connection) => connection,
-            Err(failure) => return Err((steps, failure)),
+            Err(failure) => return (steps, Err(failure)),
         };
         let earliest = steps.iter().map(|step| step.not_after).min().unwrap_or(0);
         let mut keys: Vec<Key> = Vec::with_capacity(2 * steps.len());
         let mut args: Vec<Value> = vec![earliest.to_string().into(), connection.identity.as_str().into()];
         steps.iter_mut().for_each(|step| self.encode(step, &mut keys, &mut args));
         let run = connection.run_loaded(Script::WriteBatch, keys, args);
-        match self.executor.make_trip(&connection, COMMAND, run).await {
-            Ok(sequences) => Ok((steps, sequences)),
-            Err(failure) => Err((steps, failure)),
-        }
+        let answer = self.executor.make_trip(&connection, COMMAND, run).await;
+        (steps, answer)
     }
 
     /// Groups writes into steps. Writes of one key are in different ones: each has a version of its
