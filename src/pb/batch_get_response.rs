@@ -4,7 +4,7 @@ use prost::bytes::{Buf, BufMut};
 use prost::encoding::{DecodeContext, WireType, message, skip_field, string};
 use prost::{DecodeError, Message, Name};
 
-use super::BatchGetItem;
+use super::contract::BatchGetItem;
 
 /// Items that write themselves into the message: so a value is copied once, and no generated
 /// message is built for it.

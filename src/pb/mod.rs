@@ -3,11 +3,11 @@
 
 mod batch_get_response;
 mod codec;
+mod contract;
 
 pub use batch_get_response::{BatchGetResponse, PreparedItems};
 pub use codec::ExactCodec;
-
-tonic::include_proto!("twintier.v1");
+pub use contract::*;
 
 /// The contract as a descriptor set with comments, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/twintier.protoset"));

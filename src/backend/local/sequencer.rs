@@ -44,16 +44,15 @@ impl Local {
         self.partitions.lock(partition)
     }
 
-    /// Returns the entry of `key`, expired or invalidated or not, while L1 keeps it.
+    /// Returns the entry of `key`, expired or invalidated or not, unless L1 may drop it: it is the
+    /// only place of entries here.
     pub(super) fn kept(&self, key: KeyRef<'_>, now: Moment) -> Option<Arc<CachedEntry>> {
         self.l1.get(key).filter(|held| now < held.kept_until())
     }
 
     /// Returns the entry of `key`, expired or not, unless it is invalidated.
     pub(super) fn stored_entry(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {
-        let held = self.l1.get(key).filter(|held| !self.coherence.covers(key, held))?;
-        // L1 is the only place of entries here: its longest time to keep one limits their life.
-        (self.clock.now().since(held.known_at) <= held.namespace.policy().l1_ttl).then_some(held)
+        self.kept(key, self.clock.now()).filter(|held| !self.coherence.covers(key, held))
     }
 
     pub(super) fn live(&self, key: KeyRef<'_>) -> Option<Arc<CachedEntry>> {

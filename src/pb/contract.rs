@@ -1,0 +1,3 @@
+//! The types and services that prost and tonic generate.
+
+tonic::include_proto!("twintier.v1");
