@@ -87,6 +87,7 @@ rolling-update: ## Run long drills of rolling updates; OTHER=PATH to start with 
 .PHONY: bench
 bench: ## Measure CPU, rates and latencies beside floors and peers; QUICK=1, FILTER="L2 hit", WRITE=1 for docs/performance.md, TWINTIER=PATH for a built program
 	.ci/system cargo cc redis-server
+	.ci/system memcached || echo "memcached is left out"
 	cargo build --locked --release --package twintier --package twintier-bench
 	QUICK=$(QUICK) FILTER="$(FILTER)" WRITE=$(WRITE) PROGRAM=$(if $(TWINTIER),$$(readlink -f "$(TWINTIER)")) \
 	  $${CARGO_TARGET_DIR:-target}/release/twintier-bench
@@ -97,6 +98,13 @@ scale: ## Measure costs as entries, connections, replicas and subscribers grow; 
 	cargo build --locked --release --package twintier --package twintier-bench
 	QUICK=$(QUICK) WRITE=$(WRITE) PROGRAM=$(if $(TWINTIER),$$(readlink -f "$(TWINTIER)")) \
 	  $${CARGO_TARGET_DIR:-target}/release/twintier-bench scale
+
+.PHONY: test-instructions
+test-instructions: ## Count instructions of Get, Set and BatchGet by callgrind, beside benches/load/instructions.txt; UPDATE=1 to write it, TWINTIER=PATH for a built program
+	.ci/system cargo cc valgrind
+	cargo build --locked --release --package twintier --package twintier-bench
+	UPDATE=$(UPDATE) PROGRAM=$(if $(TWINTIER),$$(readlink -f "$(TWINTIER)")) \
+	  $${CARGO_TARGET_DIR:-target}/release/twintier-bench instructions
 
 .PHONY: audit-cost
 audit-cost: ## Measure the cost of audits for Redis

@@ -15,6 +15,8 @@ use crate::plan::{Operation, Shape};
 
 /// Longest wait for any answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Most multiples of its time that a measurement takes for enough answers.
+const MOST_EXTENSION: u32 = 5;
 const BUFFER: usize = 256 << 10;
 
 /// Bounds of a run.
@@ -23,6 +25,8 @@ pub struct Limits {
     /// Time before the measurement.
     pub warm_up: Duration,
     pub time: Duration,
+    /// Answers for which the measurement goes on after its time.
+    pub enough: u64,
     /// Most requests, those of the warm-up included.
     pub requests: u64,
 }
@@ -88,7 +92,7 @@ impl Load {
             let data = epoll::EventData::new_u64(index as u64);
             epoll::add(&epoll, &connection.stream, data, epoll::EventFlags::IN).unwrap();
         }
-        let limits = Limits { warm_up: Duration::ZERO, time: Duration::ZERO, requests: 0 };
+        let limits = Limits { warm_up: Duration::ZERO, time: Duration::ZERO, enough: 0, requests: 0 };
         let measured =
             Measured { requests: 0, time: limits.time, latencies: Vec::new(), from_redis: 0, wrong: 0, bytes: 0 };
         Load { epoll, connections, operation, keys, limits, requested: 0, outstanding: 0, is_over: false, measured }
@@ -104,7 +108,12 @@ impl Load {
         (self.measured.requests, self.measured.from_redis) = (0, 0);
         let begin = Instant::now();
         report(Moment::Begin);
-        self.run_until(begin + limits.time);
+        for times in 1..=MOST_EXTENSION {
+            self.run_until(begin + times * limits.time);
+            if self.measured.requests >= limits.enough || self.outstanding == 0 {
+                break;
+            }
+        }
         report(Moment::End);
         self.measured.time = begin.elapsed();
         let (requests, from_redis) = (self.measured.requests, self.measured.from_redis);

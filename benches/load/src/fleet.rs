@@ -96,7 +96,7 @@ impl Fleet {
 
     /// Sends some requests, and checks their answers.
     fn run(&self, row: &Row, namespace: &str, requests: u64) -> Measured {
-        let limits = Limits { warm_up: Duration::ZERO, time: Duration::from_secs(300), requests };
+        let limits = Limits { warm_up: Duration::ZERO, time: Duration::from_secs(300), enough: 0, requests };
         let measured = self.load(row, namespace, 1).run(limits, |_| {});
         assert_eq!((measured.requests, measured.wrong), (requests, 0), "filling: {row}");
         measured
@@ -153,7 +153,8 @@ impl Fleet {
         });
         let (before, after) = (before.unwrap(), after.unwrap());
         let of_redis = after.1.zip(before.1).map(|(after, before)| after.since(&before));
-        Sample::new(row, &measured, after.0.since(&before.0), of_redis)
+        let is_sparse = measured.requests < limits.enough;
+        Sample { is_sparse, ..Sample::new(row, &measured, after.0.since(&before.0), of_redis) }
     }
 }
 

@@ -1,7 +1,8 @@
 //! CPU, rates and latencies of the service beside floors and peers (`make bench`).
 //!
 //! Drives the service, bare tonic servers, Redis and memcached as processes of their own, one after
-//! the other in each round, with a raw client. Prints tables and draws a picture.
+//! the other in each round, with a raw client. Prints tables and draws a picture. Another command
+//! counts instructions (`make test-instructions`).
 #![allow(clippy::unwrap_used)]
 
 mod chart;
@@ -11,6 +12,7 @@ mod dialect;
 mod echo;
 mod fleet;
 mod http2;
+mod instructions;
 mod keys;
 mod messages;
 mod plan;
@@ -63,14 +65,15 @@ struct Extent {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let is_set = |name: &str| !variable(name).is_empty();
     match arguments[..] {
         ["echo", runtime] => return echo::serve(runtime),
         ["smoke"] => return smoke::main(),
+        ["instructions"] => return instructions::main(is_set("UPDATE")),
         ["scale"] | [] => {}
         _ => panic!("unknown arguments: {arguments:?}"),
     }
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let is_set = |name: &str| !variable(name).is_empty();
     let options = Options { is_quick: is_set("QUICK"), filter: variable("FILTER"), writes: is_set("WRITE") };
     match arguments[..] {
         ["scale"] => run_curves(&options),
@@ -101,8 +104,8 @@ fn run_curves(options: &Options) {
 
 fn run(options: &Options) {
     let (rows, extent) = match options.is_quick {
-        true => (plan::quick(), Extent::new(3, 100, 400)),
-        false => (plan::full(), Extent::new(7, 200, 800)),
+        true => (plan::quick(), Extent::new(3, [100, 400], 200)),
+        false => (plan::full(), Extent::new(7, [200, 800], 1_000)),
     };
     let rows = if options.filter.is_empty() { rows } else { plan::filtered(&rows, &options.filter) };
     assert!(!rows.is_empty(), "no row has {:?} in its name", options.filter);
@@ -121,10 +124,11 @@ fn run(options: &Options) {
 }
 
 impl Extent {
-    fn new(rounds: u64, warm_up: u64, time: u64) -> Extent {
-        let (warm_up, time) = (Duration::from_millis(warm_up), Duration::from_millis(time));
+    /// The milliseconds are those of the warm-up and of the measurement.
+    fn new(rounds: u64, millis: [u64; 2], enough: u64) -> Extent {
+        let [warm_up, time] = millis.map(Duration::from_millis);
         let timeout = Duration::from_secs(if rounds > 3 { 40 * 60 } else { 10 * 60 });
-        Extent { rounds, limits: Limits { warm_up, time, requests: u64::MAX }, timeout }
+        Extent { rounds, limits: Limits { warm_up, time, enough, requests: u64::MAX }, timeout }
     }
 }
 
@@ -173,11 +177,13 @@ fn head(options: &Options, extent: &Extent, rows: &[Row]) -> String {
     let limits = extent.limits;
     let filter = if options.filter.is_empty() { String::new() } else { format!(", rows with {:?}", options.filter) };
     format!(
-        "- {kind} run{filter}: {} rows, {} rounds of {:?} each after {:?} of warm-up\n{}- memcached: {memcached}\n",
+        "- {kind} run{filter}: {} rows, {} rounds of {:?} each after {:?} of warm-up, and longer for {} answers\n\
+         {}- memcached: {memcached}\n",
         rows.len(),
         extent.rounds,
         limits.time,
         limits.warm_up,
+        limits.enough,
         machine(),
     )
 }

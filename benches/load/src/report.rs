@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use crate::plan::{Operation, Row, Target};
 use crate::samples::{Figure, Sample, Samples};
 
+/// Mark of percentiles of too few answers.
+const SPARSE: &str = " (few)";
+
 /// A row of the service, or its Redis, beside a floor.
 pub struct Comparison {
     pub row: Row,
@@ -100,9 +103,10 @@ fn figures(rows: &[Row], samples: &Samples) -> String {
         let latencies = [median(|sample| sample.p50), median(|sample| sample.p99), median(|sample| sample.p999)];
         let [p50, p99, p999] = latencies.map(|latency| format!("{latency:.0}"));
         let (min, middle, rate) = (number(cpu.min), number(cpu.median), median(|sample| sample.rate));
+        let mark = if samples.of(row).iter().any(|sample| sample.is_sparse) { SPARSE } else { "" };
         let _ = writeln!(
             table,
-            "{head} {min} | {middle} | {redis_min} | {redis_median} | {rate:.0} | {p50} | {p99} | {p999} | {from_redis} |"
+            "{head} {min} | {middle} | {redis_min} | {redis_median} | {rate:.0} | {p50} | {p99}{mark} | {p999}{mark} | {from_redis} |"
         );
     }
     table

@@ -9,6 +9,8 @@ use crate::plan::Row;
 #[derive(Clone, Debug)]
 pub struct Sample {
     pub requests: u64,
+    /// True if there were too few answers for the percentiles.
+    pub is_sparse: bool,
     /// Microseconds of CPU of the server for a request.
     pub cpu: f64,
     /// The same of the service's Redis.
@@ -36,6 +38,7 @@ impl Sample {
         };
         Sample {
             requests: measured.requests,
+            is_sparse: false,
             cpu: each(spent),
             redis_cpu: of_redis.map(each),
             rate: requests / measured.time.as_secs_f64(),

@@ -215,7 +215,7 @@ impl Bench<'_> {
 fn fill(address: SocketAddr, keys: u32) {
     let row = Row { operation: Operation::BatchSet, shape: FILLING, keys: Keys::InOrder, ..GET };
     let requests = u64::from(keys) / BATCH as u64;
-    let limits = Limits { warm_up: Duration::ZERO, time: Duration::from_secs(600), requests };
+    let limits = Limits { warm_up: Duration::ZERO, enough: 0, time: Duration::from_secs(600), requests };
     for read in [GET, SET] {
         let filled = load(address, &row, namespace(&read), keys, 1).run(limits, |_| {});
         assert_eq!(filled.wrong, 0, "filling");
@@ -230,7 +230,7 @@ fn load(address: SocketAddr, row: &Row, namespace: &str, keys: u32, seed: u64) -
 
 /// Sends requests to all these servers for a time. Returns the number of answers.
 fn run(servers: &[&Server], row: &Row, keys: u32, time: Duration, seed: u64) -> u64 {
-    let limits = Limits { warm_up: Duration::ZERO, time, requests: u64::MAX };
+    let limits = Limits { warm_up: Duration::ZERO, enough: 0, time, requests: u64::MAX };
     let one = |address| {
         let measured = load(address, row, namespace(row), keys, seed).run(limits, |_| {});
         assert_eq!(measured.wrong, 0, "wrong answers: {row}");

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tempfile::NamedTempFile;
 
@@ -44,9 +45,20 @@ pub struct Server {
 impl Server {
     /// Starts the service: see [`program`].
     pub fn service(settings: &[(&str, &str)], cores: &Cores) -> Server {
+        let (server, log) = Server::listening_service(Command::new(program()), settings, cores);
+        assert!(is_ready(server.address), "not ready: {}", fs::read_to_string(log.path()).unwrap());
+        server
+    }
+
+    /// Starts the service by a command, to which its arguments are added. Waits until it listens, and returns its log.
+    pub fn listening_service(
+        mut command: Command,
+        settings: &[(&str, &str)],
+        cores: &Cores,
+    ) -> (Server, NamedTempFile) {
         let log = NamedTempFile::new().unwrap();
-        let mut command = Command::new(program());
-        command.env_clear().args(["--listen", "127.0.0.1:0"]).stderr(log.reopen().unwrap());
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).args(["--listen", "127.0.0.1:0"]).stderr(log.reopen().unwrap());
         for (path, value) in settings {
             command.args(["--set", &format!("{path}={value}")]);
         }
@@ -57,9 +69,17 @@ impl Server {
             let rest = text.lines().find(|line| line.contains("twintier serves"))?.split("127.0.0.1:").nth(1)?;
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         });
-        let address = loopback(port);
-        assert!(is_ready(address), "not ready: {}", text());
-        Server { address, pid }
+        (Server { address: loopback(port), pid }, log)
+    }
+
+    /// Stops the process by SIGINT, and waits for its end.
+    pub fn stop(self) {
+        let mut running = RUNNING.lock().unwrap();
+        let at = running.iter().position(|child| child.id() == self.pid).expect("running");
+        let mut child = running.swap_remove(at);
+        drop(running);
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        assert!(child.wait().unwrap().success(), "the server fails at its stop");
     }
 
     /// Starts the floor: this program as an echo.

@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 pub fn main() {
     let _ends = servers::EndsAll;
     end_with_this(TIMEOUT);
-    let limits = Limits { warm_up: Duration::ZERO, time: TIMEOUT, requests: REQUESTS };
+    let limits = Limits { warm_up: Duration::ZERO, time: TIMEOUT, enough: REQUESTS, requests: REQUESTS };
     let rows = plan::quick();
     let samples = measure(&rows, KEYS, &Extent { rounds: 1, limits, timeout: TIMEOUT });
     rows.iter().filter(|row| !(may_be_absent(row) && samples.of(row).is_empty())).for_each(|row| check(row, &samples));
@@ -30,7 +30,7 @@ pub fn main() {
 fn check(row: &Row, samples: &Samples) {
     let [sample] = samples.of(row) else { panic!("no sample: {row}") };
     let Sample { requests, cpu, redis_cpu, rate, p50, p99, p999, wrong, .. } = sample.clone();
-    assert_eq!((requests, wrong), (REQUESTS, 0), "{row}");
+    assert_eq!((requests, sample.is_sparse, wrong), (REQUESTS, false, 0), "{row}");
     assert!(cpu > 0.0 && rate > 0.0 && p50 > 0.0 && p99 >= p50 && p999 >= p99, "{row}: {sample:?}");
     assert_eq!(redis_cpu.is_some(), row.uses_redis(), "{row}: {sample:?}");
     assert!(!row.asks_redis() || redis_cpu > Some(0.0), "{row}: {sample:?}");
