@@ -100,7 +100,7 @@ fn put_token(answer: &GetAnswer, partitions: u16, to: &mut &mut [u8]) {
 }
 
 /// Returns the part of `space` that `write` fills.
-fn written<'a>(space: &'a mut [u8], write: impl FnOnce(&mut &mut [u8])) -> &'a [u8] {
+fn written(space: &mut [u8], write: impl FnOnce(&mut &mut [u8])) -> &[u8] {
     let (capacity, mut rest) = (space.len(), &mut *space);
     write(&mut rest);
     let unused = rest.len();
