@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
 use twintier::app::{App, Observers};
 use twintier::cache::fleet::replica::Replica;
 use twintier::cli::{self, Cli, Command, ConfigCommand, ServeArgs};
@@ -22,7 +23,7 @@ const USAGE_EXIT_CODE: u8 = 2;
 const TELEMETRY_FLUSH_TIMEOUTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
@@ -33,6 +34,13 @@ fn main() -> ExitCode {
     };
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
+}
+
+/// Creates the runtime. On one core a single thread costs less than a scheduler for many.
+fn runtime() -> std::io::Result<Runtime> {
+    let is_single = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder = if is_single { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all().build()
 }
 
 async fn serve(args: ServeArgs) -> ExitCode {

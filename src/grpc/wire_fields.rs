@@ -55,7 +55,7 @@ pub(super) fn put_tags(held: &CachedEntry, to: &mut impl BufMut) {
 }
 
 /// Returns the part of `space` that `write` fills.
-pub(super) fn written<'a>(space: &'a mut [u8], write: impl FnOnce(&mut &mut [u8])) -> &'a [u8] {
+pub(super) fn written(space: &mut [u8], write: impl FnOnce(&mut &mut [u8])) -> &[u8] {
     let (capacity, mut rest) = (space.len(), &mut *space);
     write(&mut rest);
     let unused = rest.len();

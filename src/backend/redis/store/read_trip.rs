@@ -29,6 +29,7 @@ use crate::cache::clock::Moment;
 use crate::cache::namespace::Namespace;
 use crate::cache::tier::Timeout;
 use crate::cache::version::Version;
+use crate::sync::Mutex;
 
 /// Limits of the trips of reads to one primary.
 const LIMITS: TripLimits = TripLimits { trips: 2, requests: 256, bytes: TRIP_BYTES };
@@ -92,12 +93,15 @@ struct WaitingRead {
     reply: oneshot::Sender<Result<EntriesReply, CommandError>>,
 }
 
+/// The reads that wait for a shard.
+type ShardQueue = (Weak<Shard>, Arc<Batcher<WaitingRead>>);
+
 /// Reads that travel together.
 pub(super) struct ReadTrips {
     context: Arc<RedisContext>,
     executor: Arc<CommandExecutor>,
     tasks: TaskTracker,
-    queues: crate::sync::Mutex<Vec<(Weak<Shard>, Arc<Batcher<WaitingRead>>)>>,
+    queues: Mutex<Vec<ShardQueue>>,
     /// Namespaces with sliding entries, by hash. Their reads always request the remaining time.
     sliding: AtomicU64,
 }
