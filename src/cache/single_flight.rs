@@ -1,19 +1,22 @@
 //! Single flight: one fetch at a time for each key and replica.
 //!
-//! The fetch runs in a task of its own, so that a caller that disconnects does not end it for
+//! The first caller runs the fetch. If it disconnects, the fetch continues in a task, for the
 //! others.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 use super::clock::Moment;
 use super::entry::CachedEntry;
 use super::namespace::Namespace;
 use super::spans;
-use super::tier::L2Error;
+use super::tier::{BoxFuture, L2Error};
 use super::version::Version;
 
 /// Result of a fetch that succeeded.
@@ -50,8 +53,14 @@ pub struct Flight {
     span: Span,
 }
 
-/// The sending end of a fetch, held by its task.
+/// The sending end of a fetch.
 pub struct FetchCompletion(watch::Sender<Option<FetchResult>>);
+
+/// A fetch that its first caller runs. If dropped before its end, it is completed in a task.
+pub struct OwnedFetch<'a> {
+    fetch: Option<BoxFuture<'static, FetchResult>>,
+    tasks: &'a TaskTracker,
+}
 
 /// The receiving end of a fetch, held by a waiting Get.
 pub struct FetchWaiter {
@@ -78,6 +87,34 @@ impl FetchCompletion {
     /// Sends the result to every waiter.
     pub fn complete(self, result: FetchResult) {
         self.0.send_replace(Some(result));
+    }
+}
+
+impl<'a> OwnedFetch<'a> {
+    /// Wraps a fetch, which a task in `tasks` completes if need be.
+    pub fn new(fetch: BoxFuture<'static, FetchResult>, tasks: &'a TaskTracker) -> OwnedFetch<'a> {
+        OwnedFetch { fetch: Some(fetch), tasks }
+    }
+}
+
+impl Future for OwnedFetch<'_> {
+    type Output = FetchResult;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<FetchResult> {
+        let result = match self.fetch.as_mut() {
+            Some(fetch) => ready!(fetch.as_mut().poll(context)),
+            None => return Poll::Pending,
+        };
+        self.fetch = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for OwnedFetch<'_> {
+    fn drop(&mut self) {
+        if let Some(fetch) = self.fetch.take() {
+            self.tasks.spawn(fetch);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Fetch: one read of the shared tier for all Gets of a key.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -7,11 +8,12 @@ use tracing::Instrument as _;
 
 use super::backing::Backing;
 use super::cache::Tiered;
+use super::shared_tier::SharedTier;
 use super::types::{Consistency, Get};
 use crate::cache::clock::Moment;
 use crate::cache::coherence::{FetchSlot, StartedFetch};
 use crate::cache::key::Key;
-use crate::cache::single_flight::{FetchResult, Fetched};
+use crate::cache::single_flight::{FetchResult, Fetched, OwnedFetch};
 use crate::cache::spans;
 use crate::cache::tier::{L2Error, Timeout};
 
@@ -47,29 +49,36 @@ impl Tiered {
             Backing::Shared(tier) => tier,
             Backing::Standalone(standalone) => return standalone.read(&key, limit).await,
         };
-        let (waiter, span) = match shared.coherence.fetch_slot(&key, bound) {
+        let remaining = || limit.latest.since(shared.clock.now());
+        let result = match shared.coherence.fetch_slot(&key, bound) {
             FetchSlot::Joined(mut waiter) => {
                 key.namespace().counters.coalesced.inc();
                 let span = spans::wait(&waiter.take_span());
-                (waiter, span)
+                timeout(remaining(), waiter.result().instrument(span)).await
             }
-            FetchSlot::Started(StartedFetch { id, guard, completion, mut waiter }) => {
-                let (cache, tier) = (self.clone(), tier.clone());
-                let fetch = async move {
-                    let until = cache.0.clock.now().plus(cache.0.config.read_timeout);
-                    let own = Timeout { deadline: until, latest: limit.latest.max(until) };
-                    let result = tier.read(&key, guard, own).await;
-                    cache.0.coherence.close_fetch(&key, id);
-                    spans::note(spans::OUTCOME, outcome_of(&result));
-                    completion.complete(result);
-                };
-                self.0.tasks.spawn(fetch.instrument(waiter.take_span()));
-                (waiter, tracing::Span::none())
+            FetchSlot::Started(started) => {
+                let until = shared.clock.now().plus(shared.config.read_timeout);
+                let own = Timeout { deadline: until, latest: limit.latest.max(until) };
+                let fetch = self.started_fetch(key, tier.clone(), started, own);
+                // The fetch has no later timeout than this caller.
+                if own.latest == limit.latest { Ok(fetch.await) } else { timeout(remaining(), fetch).await }
             }
         };
-        let remaining = limit.latest.since(shared.clock.now());
-        let result = timeout(remaining, waiter.result().instrument(span)).await;
         result.unwrap_or(Err(L2Error::unavailable("read timed out")))
+    }
+
+    /// Runs a fetch for its first caller, and completes it for the others.
+    fn started_fetch(&self, key: Key, tier: Arc<SharedTier>, started: StartedFetch, limit: Timeout) -> OwnedFetch<'_> {
+        let StartedFetch { id, guard, completion, mut waiter } = started;
+        let cache = self.clone();
+        let fetch = async move {
+            let result = tier.read(&key, guard, limit).await;
+            cache.0.coherence.close_fetch(&key, id);
+            spans::note(spans::OUTCOME, outcome_of(&result));
+            completion.complete(result.clone());
+            result
+        };
+        OwnedFetch::new(Box::pin(fetch.instrument(waiter.take_span())), &self.0.tasks)
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! fred does not reconnect it: that would replay commands.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -14,11 +13,10 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::RedisContext;
-use super::large_values::Moved;
 use super::primary::Primary;
 use super::redis_error::{ConnectError, words};
 use super::transport;
-use super::transport::Relay;
+use super::transport::{Relay, Traffic};
 use crate::backend::redis::config::{Address, Credentials, RedisConfig};
 use crate::cache::coherence::safeguards::Safeguard;
 use crate::units::format_duration;
@@ -91,9 +89,9 @@ impl ClientTask {
         self.relay.cause.get().cloned()
     }
 
-    /// The bytes that the client moves.
-    pub fn moved(&self) -> Arc<Moved> {
-        self.relay.moved.clone()
+    /// The traffic of the connection beside the client's.
+    pub fn traffic(&self) -> Traffic {
+        self.relay.traffic.clone()
     }
 
     /// The error of a server that did not answer within `timeout`.

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod command_metrics;
 pub mod context;
+pub mod direct_trips;
 pub mod foreign_messages;
 pub mod fred_client;
 pub mod health;

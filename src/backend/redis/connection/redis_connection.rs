@@ -15,11 +15,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::context::RedisContext;
+use super::direct_trips::DirectTrips;
 use super::fred_client::{ClientTask, Purpose, open_data_client};
 use super::large_values::Moved;
 use super::primary::Primary;
 use super::redis_error::ConnectError;
 use super::server_life::{Life, life};
+use super::transport::Traffic;
 use crate::backend::redis::config::Failover;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::reply::{number, status};
@@ -46,6 +48,8 @@ pub struct Connection {
     pub term: u64,
     /// Bytes moved.
     pub moved: Arc<Moved>,
+    /// Trips beside the client's commands.
+    pub trips: DirectTrips,
     shas: Vec<String>,
     context: Arc<RedisContext>,
 }
@@ -57,7 +61,7 @@ impl Connection {
     pub async fn open(primary: &Primary, purpose: Purpose) -> Result<(Connection, ClientTask), ConnectError> {
         let config = &primary.context.config;
         let (client, task) = open_data_client(primary, purpose).await?;
-        match timeout(config.connect_timeout, Connection::complete_handshake(client, primary, task.moved())).await {
+        match timeout(config.connect_timeout, Connection::complete_handshake(client, primary, task.traffic())).await {
             Ok(Ok(greeted)) => Ok((greeted, task)),
             Ok(Err(error)) => Err(task.explain(error)),
             Err(_) => Err(task.timed_out(config.connect_timeout)),
@@ -72,7 +76,7 @@ impl Connection {
         let (client, task) = open_data_client(primary, Purpose::Commands).await?;
         let opening = async {
             let life = life(&client).await?;
-            Connection::load(client, life, primary, task.moved()).await
+            Connection::load(client, life, primary, task.traffic()).await
         };
         match timeout(config.connect_timeout, opening).await {
             Ok(Ok(connection)) => Ok((connection, task)),
@@ -84,22 +88,17 @@ impl Connection {
     async fn complete_handshake(
         client: Client,
         primary: &Primary,
-        moved: Arc<Moved>,
+        traffic: Traffic,
     ) -> Result<Connection, ConnectError> {
         let life = life(&client).await?;
-        let connection = Connection::load(client, life, primary, moved).await?;
+        let connection = Connection::load(client, life, primary, traffic).await?;
         connection.handshake(primary, &connection.partitions).await?;
         primary.greeted.store(Some(Arc::new((connection.identity.clone(), connection.term))));
         Ok(connection)
     }
 
     /// Loads the scripts.
-    async fn load(
-        client: Client,
-        life: Life,
-        primary: &Primary,
-        moved: Arc<Moved>,
-    ) -> Result<Connection, ConnectError> {
+    async fn load(client: Client, life: Life, primary: &Primary, traffic: Traffic) -> Result<Connection, ConnectError> {
         let Life { identity, server_version, .. } = life;
         let mut connection = Connection {
             identity,
@@ -109,7 +108,8 @@ impl Connection {
             ended: CancellationToken::new(),
             partitions: primary.partitions(),
             term: primary.term(),
-            moved,
+            moved: traffic.moved,
+            trips: traffic.trips,
             shas: Vec::new(),
             context: primary.context.clone(),
         };

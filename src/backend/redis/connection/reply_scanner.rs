@@ -35,6 +35,9 @@ pub enum ReplyViolation {
         "the server sent a reply of more than {0} bytes, the most that limits.value_size and limits.keys allow for"
     )]
     TooLarge(u64),
+    /// Too many bytes in reply to one trip.
+    #[error("the server sent more than was requested")]
+    TripTooLarge,
     /// The bytes are another protocol.
     #[error("the server does not speak the protocol of Redis")]
     OtherProtocol,
@@ -56,6 +59,8 @@ pub fn max_reply_size(limits: &Limits) -> usize {
 /// The position in the stream of one connection's replies.
 pub struct ReplyScanner {
     max_reply: u64,
+    max_elements: u64,
+    has_plain_lines: bool,
     state: ScanState,
     /// Elements that are still to come, of each aggregate around the current element.
     open: Vec<u64>,
@@ -92,21 +97,53 @@ enum ReplyKind {
 impl ReplyScanner {
     /// Creates a scanner at the start of a stream.
     pub fn new(max_reply: usize) -> ReplyScanner {
-        ReplyScanner { max_reply: max_reply as u64, state: ScanState::Kind, open: Vec::new(), size: 0, elements: 0 }
+        ReplyScanner {
+            max_reply: max_reply as u64,
+            max_elements: MAX_ELEMENTS,
+            has_plain_lines: false,
+            state: ScanState::Kind,
+            open: Vec::new(),
+            size: 0,
+            elements: 0,
+        }
     }
 
-    /// Follows the next bytes of the stream. After a violation the stream is of no use.
-    pub fn scan(&mut self, mut bytes: &[u8]) -> Result<(), ReplyViolation> {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            bytes = match self.state {
-                ScanState::Line { length, after_cr } => self.line(bytes, length, after_cr)?,
-                ScanState::Blob { left } => {
-                    let here = left.min(bytes.len() as u64);
-                    self.state = ScanState::Blob { left: left - here };
-                    if here == left {
+    /// Creates a scanner of this service's own requests: without limits, and HELLO is a plain line.
+    pub fn of_requests() -> ReplyScanner {
+        ReplyScanner { max_elements: u64::MAX, has_plain_lines: true, ..ReplyScanner::new(usize::MAX) }
+    }
+
+    /// Returns true between two elements of the stream.
+    pub fn is_between(&self) -> bool {
+        matches!(self.state, ScanState::Kind) && self.open.is_empty()
+    }
+
+    /// Follows the next bytes of the stream. Returns the number of replies that ended. After a
+    /// violation the stream is of no use.
+    pub fn scan(&mut self, mut bytes: &[u8]) -> Result<usize, ReplyViolation> {
+        let mut replies = 0;
+        while !bytes.is_empty() {
+            let (followed, ended) = self.scan_reply(bytes)?;
+            bytes = &bytes[followed..];
+            replies += usize::from(ended);
+        }
+        Ok(replies)
+    }
+
+    /// Follows the stream up to the end of the current reply. Returns the length, and true if the
+    /// reply ended.
+    pub fn scan_reply(&mut self, bytes: &[u8]) -> Result<(usize, bool), ReplyViolation> {
+        let mut left = bytes;
+        while let Some((&byte, rest)) = left.split_first() {
+            left = match self.state {
+                ScanState::Line { length, after_cr } => self.line(left, length, after_cr)?,
+                ScanState::Blob { left: size } => {
+                    let here = size.min(left.len() as u64);
+                    self.state = ScanState::Blob { left: size - here };
+                    if here == size {
                         self.element_ended();
                     }
-                    &bytes[here as usize..]
+                    &left[here as usize..]
                 }
                 ScanState::Kind => {
                     self.begin(byte)?;
@@ -122,14 +159,17 @@ impl ReplyScanner {
                 }
                 ScanState::LengthEnd { .. } => return Err(ReplyViolation::OtherProtocol),
             };
+            if self.is_between() {
+                return Ok((bytes.len() - left.len(), true));
+            }
         }
-        Ok(())
+        Ok((bytes.len(), false))
     }
 
     fn begin(&mut self, byte: u8) -> Result<(), ReplyViolation> {
         self.grow(1)?;
         self.elements += 1;
-        if self.elements > MAX_ELEMENTS {
+        if self.elements > self.max_elements {
             return Err(ReplyViolation::TooManyElements);
         }
         let kind = match byte {
@@ -141,6 +181,10 @@ impl ReplyScanner {
             b'*' | b'~' | b'>' => ReplyKind::List,
             b'%' => ReplyKind::Map,
             b'|' => ReplyKind::Attributes,
+            _ if self.has_plain_lines => {
+                self.state = ScanState::Line { length: 0, after_cr: false };
+                return Ok(());
+            }
             // An alert, or a handshake.
             0x15 | 0x16 => return Err(ReplyViolation::Tls),
             _ => return Err(ReplyViolation::OtherProtocol),
@@ -195,7 +239,7 @@ impl ReplyScanner {
             // The element that the attributes belong to follows them.
             ReplyKind::Attributes => 2 * length + 1,
         };
-        if elements > MAX_ELEMENTS {
+        if elements > self.max_elements {
             return Err(ReplyViolation::TooManyElements);
         }
         if elements == 0 {
@@ -237,13 +281,13 @@ mod tests {
     const LIMIT: usize = 1 << 20;
 
     fn scan(bytes: &[u8]) -> Result<(), ReplyViolation> {
-        ReplyScanner::new(LIMIT).scan(bytes)
+        ReplyScanner::new(LIMIT).scan(bytes).map(drop)
     }
 
     /// Scans one byte at a time.
     fn scan_slowly(bytes: &[u8]) -> Result<(), ReplyViolation> {
         let mut scanner = ReplyScanner::new(LIMIT);
-        bytes.iter().try_for_each(|byte| scanner.scan(&[*byte]))
+        bytes.iter().try_for_each(|byte| scanner.scan(&[*byte]).map(drop))
     }
 
     #[test]
@@ -255,10 +299,20 @@ mod tests {
         for cut in 0..replies.len() {
             let mut scanner = ReplyScanner::new(LIMIT);
             let (one, other) = replies.split_at(cut);
-            assert_eq!(scanner.scan(one).and_then(|()| scanner.scan(other)), Ok(()), "cut at {cut}");
-            assert!(scanner.open.is_empty() && matches!(scanner.state, ScanState::Kind), "cut at {cut}");
+            let ended = scanner.scan(one).and_then(|ended| Ok(ended + scanner.scan(other)?));
+            assert_eq!(ended, Ok(16), "cut at {cut}");
+            assert!(scanner.is_between(), "cut at {cut}");
         }
         assert_eq!(scan_slowly(replies), Ok(()));
+    }
+
+    #[test]
+    fn requests_are_lists_or_plain_lines_without_a_limit() {
+        let large = format!("*1\r\n${}\r\n{}\r\n", 2 * LIMIT, "x".repeat(2 * LIMIT));
+        let requests = format!("HELLO 3 AUTH u p\r\n*2\r\n$4\r\nPING\r\n$0\r\n\r\n{large}*1\r\n");
+        let mut scanner = ReplyScanner::of_requests();
+        assert_eq!(scanner.scan(requests.as_bytes()), Ok(3));
+        assert!(!scanner.is_between());
     }
 
     #[test]
@@ -304,7 +358,7 @@ mod tests {
         assert_eq!(scan(format!("*3\r\n{nested}").as_bytes()), Ok(()));
         let mut scanner = ReplyScanner::new(LIMIT);
         let all = format!("*3\r\n{nested}:1\r\n{nested}");
-        assert_eq!(scanner.scan(all.as_bytes()), too_many);
+        assert_eq!(scanner.scan(all.as_bytes()).map(drop), too_many);
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! The byte stream between fred and a server: connects, terminates TLS, and relays.
 //!
 //! fred connects to addresses only. So it gets the name of a socket of this process, and the
-//! server's bytes pass [`ReplyScanner`] on their way there.
+//! server's bytes pass [`ReplyScanner`] on their way there. Trips of reads do not go through fred:
+//! the relay sends them between fred's requests.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, WriteHalf, split};
+use tokio::net::unix::ReadHalf;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::RedisContext;
+use super::direct_trips::{DirectTrips, OwedReplies, ReplyRouter, SentTrip};
 use super::large_values::Moved;
 use super::reply_scanner::{ReplyScanner, max_reply_size};
 use crate::backend::redis::config::{Address, RedisConfig};
@@ -31,14 +35,23 @@ pub const CLOSED: &str = "the server closed the connection";
 /// The reason for which a connection ended, once it is known.
 pub type EndCause = Arc<OnceLock<String>>;
 
+/// The traffic of a connection beside fred's.
+#[derive(Clone)]
+pub struct Traffic {
+    /// Bytes moved.
+    pub moved: Arc<Moved>,
+    /// Sends trips.
+    pub trips: DirectTrips,
+}
+
 /// A connection to a server. It ends when dropped.
 pub struct Relay {
     /// The socket that fred has to connect to.
     pub socket: PathBuf,
     /// The reason for which the server's side ended. It is set before fred's side ends.
     pub cause: EndCause,
-    /// Bytes moved.
-    pub moved: Arc<Moved>,
+    /// Bytes moved, and trips beside fred's requests.
+    pub traffic: Traffic,
     /// Runs until either side ends.
     _task: AbortOnDropHandle<()>,
 }
@@ -46,20 +59,20 @@ pub struct Relay {
 /// Connects to a server. The error is text.
 pub async fn connect(shared: &RedisContext, address: &Address) -> Result<Relay, String> {
     let config = &shared.config;
-    let scanner = ReplyScanner::new(max_reply_size(&config.limits));
+    let max_reply = max_reply_size(&config.limits);
     let (host, stream) = match address {
         Address::Unix { path } => {
             let stream = within(config, UnixStream::connect(path)).await?;
-            return relay(stream, scanner, false);
+            return relay(stream, max_reply, false);
         }
         Address::Tcp { host, port } => (host, within(config, TcpStream::connect((host.as_str(), *port))).await?),
     };
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &shared.tls else { return relay(stream, scanner, false) };
+    let Some(tls) = &shared.tls else { return relay(stream, max_reply, false) };
     let name = ServerName::try_from(host.clone()).map_err(|_| format!("no certificate can name {host:?}"))?;
     let handshake = TlsConnector::from(Arc::new(tls.clone())).connect(name, stream);
     match timeout(config.connect_timeout, handshake).await {
-        Ok(stream) => relay(stream.map_err(|error| handshake_failure(&error))?, scanner, true),
+        Ok(stream) => relay(stream.map_err(|error| handshake_failure(&error))?, max_reply, true),
         Err(_) => {
             let limit = format_duration(config.connect_timeout);
             Err(format!("tls: no answer to the handshake within {limit}{PERHAPS_PLAIN}"))
@@ -75,7 +88,7 @@ async fn within<T>(config: &RedisConfig, connecting: impl Future<Output = io::Re
 }
 
 /// Offers a socket to fred and relays between the first connection of this process and the server.
-fn relay<S>(server: S, scanner: ReplyScanner, tls: bool) -> Result<Relay, String>
+fn relay<S>(server: S, max_reply: usize, tls: bool) -> Result<Relay, String>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -83,6 +96,7 @@ where
     let listener =
         UnixListener::bind(&socket).map_err(|error| format!("cannot create the relay socket: {}", io_words(&error)))?;
     let (cause, moved) = (EndCause::default(), Arc::<Moved>::default());
+    let (trips, sent_trips) = DirectTrips::channel();
     let task = AbortOnDropHandle::new(tokio::spawn({
         let (cause, moved, socket) = (cause.clone(), moved.clone(), socket.clone());
         async move {
@@ -91,12 +105,14 @@ where
             // If the name is that of a file.
             let _ = std::fs::remove_file(socket);
             if let Ok(client) = client {
-                let why = carry(client, server, scanner, tls, &moved).await;
+                let owed = OwedReplies::default();
+                let relayed = Relayed { sent_trips, owed: &owed, max_reply, moved: &moved, tls };
+                let why = carry(client, server, relayed).await;
                 why.into_iter().for_each(|why| _ = cause.set(why));
             }
         }
     }));
-    Ok(Relay { socket, cause, moved, _task: task })
+    Ok(Relay { socket, cause, traffic: Traffic { moved, trips }, _task: task })
 }
 
 /// A unique name of a socket, without a file if the system supports that.
@@ -120,33 +136,22 @@ async fn own_connection(listener: &UnixListener) -> io::Result<UnixStream> {
     }
 }
 
-/// Relays until either side ends. Returns the cause if the server's side did.
-async fn carry<S: AsyncRead + AsyncWrite>(
-    mut client: UnixStream,
-    server: S,
-    mut scanner: ReplyScanner,
+/// The parts of a relay beside its two sides.
+struct Relayed<'a> {
+    sent_trips: UnboundedReceiver<SentTrip>,
+    owed: &'a OwedReplies,
+    max_reply: usize,
+    moved: &'a Moved,
     tls: bool,
-    moved: &Moved,
-) -> Option<String> {
-    let (mut from_client, mut to_client) = client.split();
-    let (mut from_server, mut to_server) = split(server);
-    let requests = async {
-        let mut buffer = vec![0; REQUESTS_BUFFER];
-        while let Ok(size) = from_client.read(&mut buffer).await
-            && size > 0
-        {
-            let sent = async {
-                to_server.write_all(&buffer[..size]).await?;
-                to_server.flush().await
-            };
-            if sent.await.is_err() {
-                // The other direction has the cause.
-                return std::future::pending().await;
-            }
-            moved.send(size);
-        }
-    };
+}
+
+/// Relays until either side ends. Returns the cause if the server's side did.
+async fn carry<S: AsyncRead + AsyncWrite>(mut client: UnixStream, server: S, relayed: Relayed<'_>) -> Option<String> {
+    let Relayed { sent_trips, owed, max_reply, moved, tls } = relayed;
+    let (from_client, mut to_client) = client.split();
+    let (mut from_server, to_server) = split(server);
     let replies = async {
+        let mut router = ReplyRouter::new(ReplyScanner::new(max_reply), owed);
         let mut buffer = vec![0; REPLIES_BUFFER];
         let mut answered = false;
         loop {
@@ -157,18 +162,65 @@ async fn carry<S: AsyncRead + AsyncWrite>(
             };
             answered = true;
             moved.receive(size);
-            if let Err(violation) = scanner.scan(&buffer[..size]) {
-                return violation.to_string();
-            }
-            if to_client.write_all(&buffer[..size]).await.is_err() {
-                // The other direction ends.
-                return std::future::pending().await;
+            let mut rest = &buffer[..size];
+            while !rest.is_empty() {
+                let (run, is_freds) = match router.run(rest) {
+                    Ok(run) => run,
+                    Err(violation) => return violation.to_string(),
+                };
+                if is_freds && to_client.write_all(&rest[..run]).await.is_err() {
+                    // The other direction ends.
+                    return std::future::pending().await;
+                }
+                rest = &rest[run..];
             }
         }
     };
     tokio::select! {
-        () = requests => None,
+        () = carry_requests(from_client, to_server, (sent_trips, max_reply), owed, moved) => None,
         why = replies => Some(why),
+    }
+}
+
+/// Relays requests of fred, and sends trips between them, until fred's side ends.
+async fn carry_requests<S: AsyncWrite>(
+    mut from_client: ReadHalf<'_>,
+    mut to_server: WriteHalf<S>,
+    (mut sent_trips, max_reply): (UnboundedReceiver<SentTrip>, usize),
+    owed: &OwedReplies,
+    moved: &Moved,
+) {
+    let mut scanner = ReplyScanner::of_requests();
+    let mut buffer = vec![0; REQUESTS_BUFFER];
+    let mut trips = Vec::new();
+    loop {
+        let bytes = tokio::select! {
+            Some(trip) = sent_trips.recv(), if scanner.is_between() => {
+                trips.clear();
+                owed.owe_trip(trip, max_reply, &mut trips);
+                while let Ok(trip) = sent_trips.try_recv() {
+                    owed.owe_trip(trip, max_reply, &mut trips);
+                }
+                &trips[..]
+            }
+            read = from_client.read(&mut buffer) => match read {
+                Ok(size @ 1..) => {
+                    let Ok(requests) = scanner.scan(&buffer[..size]) else { return };
+                    owed.owe_fred(requests);
+                    &buffer[..size]
+                }
+                Ok(0) | Err(_) => return,
+            },
+        };
+        let sent = async {
+            to_server.write_all(bytes).await?;
+            to_server.flush().await
+        };
+        if sent.await.is_err() {
+            // The other direction has the cause.
+            return std::future::pending().await;
+        }
+        moved.send(bytes.len());
     }
 }
 

@@ -20,9 +20,12 @@ pub struct PartitionCounter {
 // === impl PartitionCounter ===
 
 impl PartitionCounter {
+    /// The fields of a counter that a read needs beside the one of its namespace.
+    pub const FIELDS: [&str; 3] = ["e", "s", "t"];
+
     /// The fields of a counter that a read needs, with the one of the namespace.
     pub fn fields(invalidation: String) -> Vec<String> {
-        vec!["e".to_owned(), "s".to_owned(), "t".to_owned(), invalidation]
+        PartitionCounter::FIELDS.iter().map(|field| (*field).to_owned()).chain([invalidation]).collect()
     }
 
     /// Decodes the values of [`PartitionCounter::fields`].

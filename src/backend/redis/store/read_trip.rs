@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use fred::prelude::{Error, FredResult};
-use fred::types::{Key, Value};
+use fred::types::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -21,9 +20,11 @@ use crate::backend::redis::command::executor::CommandExecutor;
 use crate::backend::redis::command::spans;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
+use crate::backend::redis::connection::direct_trips::TripRequest;
 use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::schema::keys::KeySchema;
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
 use crate::cache::clock::Moment;
 use crate::cache::namespace::Namespace;
@@ -115,7 +116,7 @@ struct TripPlan {
 
 struct PlannedCounter {
     name: String,
-    fields: Vec<String>,
+    field: String,
     floor: Version,
 }
 
@@ -189,9 +190,10 @@ impl ReadTrips {
         load: Load,
     ) -> Result<EntriesReply, CommandError> {
         let sent_at = self.context.clock.now();
-        let plan = Arc::new(TripPlan::of([&read].into_iter(), &self.context));
-        let (command, sent) = (plan.command(), plan.clone());
-        let replies = self.executor.call_large(shard, load, command, move |connection| sent.send(connection)).await?;
+        let plan = TripPlan::of([&read].into_iter(), &self.context.keys, |partition| self.context.floor(partition));
+        let request = plan.request();
+        let command = CommandKind::Pipeline(request.commands());
+        let replies = self.executor.call_large(shard, load, command, |on| exchange(on, request)).await?;
         Ok(EntriesReply { sent_at, entries: plan.read(replies).collect() })
     }
 
@@ -241,11 +243,12 @@ async fn make_trip(context: &RedisContext, executor: &CommandExecutor, shard: &S
         reads.push((read, reply));
     }
     let Some(places) = places else { return };
-    let plan = Arc::new(TripPlan::of(reads.iter().map(|(read, _)| read), context));
+    let plan = TripPlan::of(reads.iter().map(|(read, _)| read), &context.keys, |partition| context.floor(partition));
     let answer = match executor.route_for_reads(shard, deadline) {
         Ok(route) => {
-            let sent = plan.clone();
-            executor.send(route, places, plan.command(), move |connection| sent.send(connection)).await
+            let request = plan.request();
+            let command = CommandKind::Pipeline(request.commands());
+            executor.send(route, places, command, |on| exchange(on, request)).await
         }
         Err(failure) => Err(failure),
     };
@@ -262,6 +265,10 @@ async fn make_trip(context: &RedisContext, executor: &CommandExecutor, shard: &S
     }
 }
 
+async fn exchange(connection: Arc<Connection>, request: TripRequest) -> Result<Vec<FredResult<Value>>, Error> {
+    connection.trips.exchange(request).await
+}
+
 // === impl EntriesRead ===
 
 impl EntriesRead {
@@ -276,16 +283,20 @@ impl EntriesRead {
 
 impl TripPlan {
     /// Plans a trip for `reads`.
-    fn of<'a>(reads: impl Iterator<Item = &'a EntriesRead>, context: &RedisContext) -> TripPlan {
+    fn of<'a>(
+        reads: impl Iterator<Item = &'a EntriesRead>,
+        keys: &KeySchema,
+        floor: impl Fn(u16) -> Version,
+    ) -> TripPlan {
         let mut plan = TripPlan::default();
         let mut planned: HashMap<(u16, &str), usize> = HashMap::new();
         for read in reads {
             for (partition, name) in &read.entries {
                 let counter = *planned.entry((*partition, &read.field)).or_insert_with(|| {
                     plan.counters.push(PlannedCounter {
-                        name: context.keys.counter(*partition),
-                        fields: PartitionCounter::fields(read.field.clone()),
-                        floor: context.floor(*partition),
+                        name: keys.counter(*partition),
+                        field: read.field.clone(),
+                        floor: floor(*partition),
                     });
                     plan.counters.len() - 1
                 });
@@ -295,34 +306,21 @@ impl TripPlan {
         plan
     }
 
-    fn size(&self) -> usize {
-        let lives = self.entries.iter().filter(|entry| entry.reach.life).count();
-        self.counters.len() + self.entries.len() + lives
-    }
-
-    fn command(&self) -> CommandKind {
-        CommandKind::Pipeline(self.size())
-    }
-
-    /// Sends one pipeline: the counters before the entries, so that an absence is never taken for
-    /// newer than it is; each remaining time before its value.
-    async fn send(self: Arc<Self>, connection: Arc<Connection>) -> Result<Vec<FredResult<Value>>, Error> {
-        let trip = connection.client.pipeline();
-        for counter in &self.counters {
-            let _: Value = trip.hmget(counter.name.as_str(), counter.fields.clone()).await?;
+    /// The commands: the counters before the entries, so that an absence is never taken for newer
+    /// than it is; each remaining time before its value.
+    fn request(&self) -> TripRequest {
+        let mut request = TripRequest::default();
+        for PlannedCounter { name, field, .. } in &self.counters {
+            let [epoch, sequence, trusted] = PartitionCounter::FIELDS.map(str::as_bytes);
+            request.command(&[b"HMGET", name.as_bytes(), epoch, sequence, trusted, field.as_bytes()], 0);
         }
         for PlannedEntry { name, reach, .. } in &self.entries {
             if reach.life {
-                let _: Value = trip.pttl(Key::from(name.clone())).await?;
+                request.command(&[b"PTTL", name], 0);
             }
-            let _: Value = trip.getrange(Key::from(name.clone()), 0, reach.last).await?;
+            request.command(&[b"GETRANGE", name, b"0", reach.last.to_string().as_bytes()], reach.last);
         }
-        let replies: Vec<FredResult<Value>> = trip.try_all().await;
-        if replies.len() == self.size() {
-            return Ok(replies);
-        }
-        // A pipeline that failed as a whole has one reply.
-        Err(replies.into_iter().find_map(Result::err).unwrap_or_else(Error::new_canceled))
+        request
     }
 
     /// Reads the replies of the trip. Returns those for each entry, in their order.
@@ -341,5 +339,62 @@ impl TripPlan {
             let ttl = if entry.reach.life { Some(replies.next()?.and_then(Value::convert)) } else { None };
             Some(EntryReply { counter: counters[entry.counter].clone(), ttl, value: replies.next()? })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(field: &str, entries: &[(u16, &'static str)], life: bool) -> EntriesRead {
+        let entries = entries.iter().map(|(partition, name)| (*partition, Bytes::from_static(name.as_bytes())));
+        let reach = Reach { last: 9, life, large: None };
+        EntriesRead { field: field.to_owned(), entries: entries.collect(), reach, bytes: 1 }
+    }
+
+    #[test]
+    fn a_trip_reads_each_counter_once_and_before_all_entries() {
+        let reads = [
+            read("i:a", &[(1, "k"), (2, "l")], false),
+            read("i:a", &[(2, "m")], true),
+            read("i:b", &[(2, "n")], false),
+        ];
+        let plan =
+            TripPlan::of(reads.iter(), &KeySchema::new("p", 4, false), |partition| Version::new(1, partition.into()));
+        let request = plan.request();
+        let text = String::from_utf8_lossy(request.bytes()).replace("\r\n", " ");
+        let words: Vec<&str> = text.split(' ').filter(|word| !word.starts_with(['*', '$'])).collect();
+        assert_eq!(
+            words.join(" ").trim_end(),
+            "HMGET p:{1}:c e s t i:a HMGET p:{2}:c e s t i:a HMGET p:{2}:c e s t i:b \
+             GETRANGE k 0 9 GETRANGE l 0 9 PTTL m GETRANGE m 0 9 GETRANGE n 0 9"
+        );
+        let blob = |text: &'static str| Ok(Value::Bytes(Bytes::from_static(text.as_bytes())));
+        let counter =
+            |sequence: &'static str| Ok(Value::Array(vec!["1".into(), sequence.into(), "1".into(), Value::Null]));
+        let replies = vec![
+            counter("7"),
+            counter("8"),
+            counter("9"),
+            blob("1"),
+            blob("2"),
+            Ok(Value::Integer(5)),
+            blob("3"),
+            blob("4"),
+        ];
+        let entries: Vec<EntryReply> = plan.read(replies).collect();
+        let shown = |entry: &EntryReply| {
+            let sequence = entry.counter.line.as_ref().ok().and_then(|line| line.position).map(|at| at.sequence);
+            let value = entry.value.as_ref().ok().and_then(Value::as_str).map(|text| text.to_string());
+            (
+                entry.counter.floor.sequence,
+                sequence,
+                entry.ttl.as_ref().and_then(|ttl| ttl.as_ref().ok()).copied(),
+                value,
+            )
+        };
+        let expected = [(1, 7, None, "1"), (2, 8, None, "2"), (2, 8, Some(5), "3"), (2, 9, None, "4")];
+        let expected = expected.map(|(floor, at, ttl, value)| (floor, Some(at), ttl, Some(value.to_owned())));
+        assert_eq!(entries.iter().map(shown).collect::<Vec<_>>(), expected);
     }
 }
