@@ -8,7 +8,9 @@ use prost::Message as _;
 
 use super::convert::miss_reason;
 use super::status::item_error;
-use super::wire_fields::{Found, field_size, head_size, put_bytes, put_entry_info, put_head, put_number, put_tags};
+use super::wire_fields::{
+    HitContext, field_size, head_size, put_bytes, put_entry_info, put_head, put_number, put_tags,
+};
 use crate::cache::entry::{CachedEntry, Content};
 use crate::cache::error::CacheError;
 use crate::cache::tiered::{GetAnswer, GetOutcome};
@@ -100,7 +102,7 @@ impl ItemWriter {
             }
             GetOutcome::Hit { held, tier, stale } => {
                 self.entry.clear();
-                put_entry_info(&held, Found { tier, stale, at: answer.at }, &mut self.entry);
+                put_entry_info(&held, HitContext { tier, stale, at: answer.at }, &mut self.entry);
                 if metadata_only {
                     put_tags(&held, &mut self.entry);
                 }

@@ -18,15 +18,15 @@ pub(super) const MAX_TOKEN_BYTES: usize = 64;
 
 /// How an entry was found.
 #[derive(Clone, Copy)]
-pub(super) struct Found {
+pub(super) struct HitContext {
     pub tier: Tier,
     pub stale: Option<Stale>,
     pub at: Moment,
 }
 
 /// Writes the fields of an `EntryInfo` without tags.
-pub(super) fn put_entry_info(held: &CachedEntry, found: Found, to: &mut impl BufMut) {
-    let (entry, Found { tier, stale, at }) = (&held.entry, found);
+pub(super) fn put_entry_info(held: &CachedEntry, found: HitContext, to: &mut impl BufMut) {
+    let (entry, HitContext { tier, stale, at }) = (&held.entry, found);
     let mut space = [0; MAX_TOKEN_BYTES];
     put_bytes(1, written(&mut space, |to| put_version(entry.version, to)), to);
     put_duration(2, at.since(entry.written_at), to);

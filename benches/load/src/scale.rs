@@ -174,9 +174,9 @@ const SET: Row = Row { operation: Operation::Set, ..GET };
 
 /// CPU of a server under a load, in microseconds: medians over the rounds.
 struct Cost {
-    /// Of one request.
+    /// Time for one request.
     each: f64,
-    /// Of one second.
+    /// Time in one second.
     a_second: f64,
 }
 

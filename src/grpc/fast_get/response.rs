@@ -7,8 +7,8 @@ use crate::cache::tiered::{GetAnswer, GetOutcome};
 use crate::grpc::convert;
 use crate::grpc::request_body::PREFIX_BYTES;
 use crate::grpc::wire_fields::{
-    Found, MAX_INFO_BYTES, MAX_TOKEN_BYTES, field_size, put_bytes, put_entry_info, put_head, put_number, put_version,
-    written,
+    HitContext, MAX_INFO_BYTES, MAX_TOKEN_BYTES, field_size, put_bytes, put_entry_info, put_head, put_number,
+    put_version, written,
 };
 
 /// Encodes a `GetResponse` with the prefix of a message that is not compressed.
@@ -25,7 +25,7 @@ pub(super) fn encode(answer: &GetAnswer, partitions: u16) -> Bytes {
             if let Content::Value(bytes) = &held.entry.content {
                 (result, value, content_type) = (HIT, bytes, &held.entry.content_type);
             }
-            let found = Found { tier: *tier, stale: *stale, at: answer.at };
+            let found = HitContext { tier: *tier, stale: *stale, at: answer.at };
             written(&mut info_space, |to| put_entry_info(held, found, to))
         }
     };
