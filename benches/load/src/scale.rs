@@ -182,7 +182,12 @@ struct Cost {
 
 impl Bench<'_> {
     fn alone(&self) -> Server {
-        let more = [("l1.size", "16GiB"), ("server.max_connections", "12000")];
+        let more = [
+            ("l1.size", "16GiB"),
+            ("server.max_connections", "20000"),
+            ("server.max_in_flight", "20000"),
+            ("server.max_share_per_peer", "1"),
+        ];
         Server::service(&[&SETTINGS[..], &more].concat(), &self.cores)
     }
 
