@@ -99,7 +99,7 @@ fn panel(curve: &Curve, (left, top): (f64, f64), svg: &mut String) {
     }
     if curve.lines.len() > 1 {
         for (index, (line, class)) in curve.lines.iter().zip(CLASSES).enumerate() {
-            let (at, y) = (begin + 8.0, high + 14.0 * index as f64 - 2.0);
+            let (at, y) = (begin + 8.0, low - 32.0 + 16.0 * index as f64);
             let _ =
                 writeln!(svg, "<line class=\"line {class}\" x1=\"{at}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/>", at + 18.0);
             let _ = writeln!(svg, "<text class=\"small\" x=\"{}\" y=\"{}\">{}</text>", at + 24.0, y + 4.0, line.name);

@@ -13,7 +13,7 @@ pub const BATCH: usize = 100;
 pub enum Target {
     /// Service over Redis with room in L1 for every entry.
     Service,
-    /// Service over Redis with an L1 that holds one entry in a hundred.
+    /// Service over Redis with an L1 that holds one entry in fifty.
     SmallL1,
     /// Service without Redis.
     Alone,

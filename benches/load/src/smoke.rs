@@ -9,7 +9,7 @@ use crate::samples::{Sample, Samples};
 use crate::{Extent, MARKS, chart, curves, end_with_this, may_be_absent, measure, scale, servers, with_report};
 
 /// Keys: more than a small L1 holds.
-const KEYS: u32 = 2_000;
+const KEYS: u32 = 5_000;
 const REQUESTS: u64 = 200;
 const TIMEOUT: Duration = Duration::from_secs(300);
 
