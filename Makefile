@@ -11,6 +11,8 @@ cargo_deny_version := 0.20.2
 cargo_deny := $(tools)/cargo-deny-$(cargo_deny_version)/bin/cargo-deny
 actionlint_version := 1.7.12
 grpcurl_version := 1.9.4
+inferno_version := 0.12.8
+inferno := $(tools)/inferno-$(inferno_version)/bin
 grpcurl := $(tools)/grpcurl-$(grpcurl_version)/grpcurl
 npm := $(tools)/npm
 buf := $(npm)/node_modules/.bin/buf
@@ -98,6 +100,16 @@ scale: ## Measure costs as entries, connections, replicas and subscribers grow; 
 	cargo build --locked --release --package twintier --package twintier-bench
 	QUICK=$(QUICK) WRITE=$(WRITE) PROGRAM=$(if $(TWINTIER),$$(readlink -f "$(TWINTIER)")) \
 	  $${CARGO_TARGET_DIR:-target}/release/twintier-bench scale
+
+.PHONY: flame-graphs
+flame-graphs: $(inferno)/inferno-flamegraph ## Draw where the CPU of a Get, a read from Redis and a Set goes: docs/flame-*.svg; TWINTIER=PATH for a built program
+	.ci/system cargo cc redis-server perf
+	cargo build --locked --release --package twintier --package twintier-bench
+	PATH="$(inferno):$$PATH" PROGRAM=$(if $(TWINTIER),$$(readlink -f "$(TWINTIER)")) benches/load/flame-graphs
+
+$(inferno)/inferno-flamegraph:
+	.ci/system cargo cc
+	cargo install --locked --root $(tools)/inferno-$(inferno_version) --version $(inferno_version) --no-default-features --features cli inferno
 
 .PHONY: test-instructions
 test-instructions: ## Count instructions of Get, Set and BatchGet by callgrind, beside benches/load/instructions.txt; UPDATE=1 to write it, TWINTIER=PATH for a built program
