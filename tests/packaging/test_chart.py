@@ -284,7 +284,7 @@ class Program(unittest.TestCase):
             filesystem, container, port = Filesystem(folder, found), replica(found), free_port()
             entries = pathlib.Path(folder) / "entries"
             with entries.open("w") as file:
-                for number in range(120_000):
+                for number in range(240_000):
                     file.write(json.dumps({"key": f"user:{number:020}:profile", "value": f"{number:0100}"}) + "\n")
             given = {**environment(container, filesystem), "TWINTIER_SERVER_LISTEN": f"127.0.0.1:{port}",
                      "TWINTIER_ADMIN_ENABLED": "false"}
@@ -295,7 +295,7 @@ class Program(unittest.TestCase):
                 stats = json.loads(run(PROGRAM, "stats", "-o", "json", env=call))
                 status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
             [peak] = re.findall(r"VmHWM:\s+(\d+) kB", status)
-            self.assertLess(stats["l1"]["entries"], 120_000, "the memory tier was not full")
+            self.assertLess(stats["l1"]["entries"], 240_000, "the memory tier was not full")
             self.assertLess(int(peak) / 1024, limit)
 
     def test_it_serves_without_redis(self):
