@@ -121,7 +121,7 @@ pub struct Entry {
     pub kept_until: Moment,
     /// Time past its expiry, or past a stale mark, for which it is kept.
     pub stale_window: Duration,
-    /// Tags, source, sliding expiry and what else is rare.
+    /// Tags, source version, sliding expiry and other rare facts.
     pub details: RareDetails,
 }
 

@@ -3,20 +3,17 @@
 //! The first caller runs the fetch. If it disconnects, the fetch continues in a task, for the
 //! others.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 use super::clock::Moment;
 use super::entry::CachedEntry;
 use super::namespace::Namespace;
 use super::spans;
-use super::tier::{BoxFuture, L2Error};
+use super::tier::L2Error;
 use super::version::Version;
 
 /// Result of a fetch that succeeded.
@@ -35,6 +32,9 @@ impl Fetched {
         self.position < token || (token > Version::ZERO && self.held.is_none() && namespace.policy().immutable)
     }
 }
+
+/// The reason for which a fetch has no result: it panicked.
+pub const FETCH_PANICKED: &str = "fetch ended without a result";
 
 /// Result of a fetch.
 pub type FetchResult = Result<Fetched, L2Error>;
@@ -55,12 +55,6 @@ pub struct Flight {
 
 /// The sending end of a fetch.
 pub struct FetchCompletion(watch::Sender<Option<FetchResult>>);
-
-/// A fetch that its first caller runs. If dropped before its end, it is completed in a task.
-pub struct OwnedFetch<'a> {
-    fetch: Option<BoxFuture<'static, FetchResult>>,
-    tasks: &'a TaskTracker,
-}
 
 /// The receiving end of a fetch, held by a waiting Get.
 pub struct FetchWaiter {
@@ -90,34 +84,6 @@ impl FetchCompletion {
     }
 }
 
-impl<'a> OwnedFetch<'a> {
-    /// Wraps a fetch, which a task in `tasks` completes if need be.
-    pub fn new(fetch: BoxFuture<'static, FetchResult>, tasks: &'a TaskTracker) -> OwnedFetch<'a> {
-        OwnedFetch { fetch: Some(fetch), tasks }
-    }
-}
-
-impl Future for OwnedFetch<'_> {
-    type Output = FetchResult;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<FetchResult> {
-        let result = match self.fetch.as_mut() {
-            Some(fetch) => ready!(fetch.as_mut().poll(context)),
-            None => return Poll::Pending,
-        };
-        self.fetch = None;
-        Poll::Ready(result)
-    }
-}
-
-impl Drop for OwnedFetch<'_> {
-    fn drop(&mut self) {
-        if let Some(fetch) = self.fetch.take() {
-            self.tasks.spawn(fetch);
-        }
-    }
-}
-
 impl FetchWaiter {
     /// Takes the span of the fetch. The span does not end before it is dropped.
     pub fn take_span(&mut self) -> Span {
@@ -128,8 +94,8 @@ impl FetchWaiter {
     /// unavailable.
     pub async fn result(mut self) -> FetchResult {
         match self.result.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or(Err(L2Error::unavailable("fetch task ended without a result"))),
-            Err(_) => Err(L2Error::unavailable("fetch task ended without a result")),
+            Ok(result) => result.clone().unwrap_or(Err(L2Error::unavailable(FETCH_PANICKED))),
+            Err(_) => Err(L2Error::unavailable(FETCH_PANICKED)),
         }
     }
 }

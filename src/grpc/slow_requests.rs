@@ -31,7 +31,7 @@ impl RequestTiming {
         self.log(status.unwrap_or(Code::DeadlineExceeded), facts, slot.has_waited());
     }
 
-    /// Logs the request, which was slow.
+    /// Logs a slow request.
     pub fn log(&self, code: Code, facts: Facts, has_waited: bool) {
         let Facts { namespace, key, outcome, tier, degraded } = facts;
         let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());

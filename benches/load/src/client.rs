@@ -15,7 +15,7 @@ use crate::plan::{Operation, Shape};
 
 /// Longest wait for any answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Most multiples of its time that a measurement takes for enough answers.
+/// Maximum duration of a measurement that waits for more answers, as a multiple of its time.
 const MOST_EXTENSION: u32 = 5;
 const BUFFER: usize = 256 << 10;
 
@@ -25,7 +25,7 @@ pub struct Limits {
     /// Time before the measurement.
     pub warm_up: Duration,
     pub time: Duration,
-    /// Answers for which the measurement goes on after its time.
+    /// Minimum number of answers. The measurement goes on after its time until it has them.
     pub enough: u64,
     /// Most requests, those of the warm-up included.
     pub requests: u64,

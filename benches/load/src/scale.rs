@@ -51,7 +51,7 @@ pub const FULL: Plan = Plan {
     replicas: &[1, 2, 4],
     subscribers: &[1, 4, 16, 64],
 };
-/// For a test: checks answers and not times.
+/// Plan of a test, which checks answers and no times.
 pub const SMALLEST: Plan = Plan {
     rounds: 1,
     time: Duration::from_millis(20),
@@ -91,7 +91,7 @@ impl Bench<'_> {
             let server = self.alone();
             fill(server.address, *entries);
             let cost = self.cost(&[&server], &server, GET, *entries);
-            server.end();
+            server.stop();
             (*entries, cost.each)
         });
         let line = Line { name: "Get from memory", points: measured.collect() };
@@ -106,7 +106,7 @@ impl Bench<'_> {
             (*connections, self.cost(&[&server], &server, Row { shape, ..GET }, HOT).each)
         });
         let line = Line { name: "Get from memory", points: measured.collect() };
-        server.end();
+        server.stop();
         let title = "Connections, one request in flight on each";
         Curve { title, axis: "connections", unit: OF_SERVICE, lines: vec![line] }
     }
@@ -121,8 +121,8 @@ impl Bench<'_> {
             let all: Vec<&Server> = replicas.iter().collect();
             gets.push((*count, self.cost(&all, &redis, GET, HOT).a_second / 1e3));
             sets.push((*count, self.cost(&all[..1], &redis, SET, HOT).each));
-            replicas.into_iter().for_each(Server::end);
-            redis.end();
+            replicas.into_iter().for_each(Server::stop);
+            redis.stop();
         }
         let gets = Line { name: "ms a second, while all answer Gets", points: gets };
         let sets = Line { name: "µs a Set at one of them", points: sets };
@@ -142,8 +142,8 @@ impl Bench<'_> {
             (*count, self.cost(&[&server], &redis, SET, HOT).each)
         });
         let line = Line { name: "Set", points: measured.collect() };
-        server.end();
-        redis.end();
+        server.stop();
+        redis.stop();
         let title = "Subscribers of all channels";
         Curve { title, axis: "subscribers", unit: "µs of CPU of Redis", lines: vec![line] }
     }

@@ -122,15 +122,6 @@ impl Server {
         Server { address, pid }
     }
 
-    /// Ends the server, and waits for its end.
-    pub fn end(self) {
-        let mut running = RUNNING.lock().unwrap();
-        if let Some(index) = running.iter().position(|child| child.id() == self.pid) {
-            let mut child = running.swap_remove(index);
-            let _ = (child.kill(), child.wait());
-        }
-    }
-
     /// CPU time of each thread so far, in nanoseconds by the scheduler's accounting.
     pub fn spent(&self) -> Spent {
         let mut threads = BTreeMap::new();

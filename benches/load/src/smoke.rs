@@ -67,7 +67,10 @@ fn check_curves() {
     let curves = scale::curves(&scale::SMALLEST);
     assert_eq!(curves.len(), 4);
     let lines: Vec<&curves::Line> = curves.iter().flat_map(|curve| &curve.lines).collect();
-    assert!(lines.iter().all(|line| line.points.len() == 2 && line.points.iter().all(|(_, cost)| *cost > 0.0)));
+    assert!(lines.iter().all(|line| line.points.len() == 2));
+    // Between two audits Redis has nothing to do for Gets from memory.
+    let of_requests = lines.iter().filter(|line| !line.name.contains("a second"));
+    assert!(of_requests.flat_map(|line| &line.points).all(|(_, cost)| *cost > 0.0), "{}", curves::tables(&curves));
     let (text, picture) = (curves::tables(&curves), curves::draw(&curves));
     curves.iter().for_each(|curve| assert!(text.contains(curve.title) && picture.contains(curve.title), "{text}"));
     assert_eq!(picture.matches("<polyline").count(), lines.len(), "{picture}");

@@ -44,8 +44,8 @@ impl Local {
         self.partitions.lock(partition)
     }
 
-    /// Returns the entry of `key`, expired or invalidated or not, unless L1 may drop it: it is the
-    /// only place of entries here.
+    /// Returns the entry of `key`, also an expired or invalidated one, unless L1 may drop it. No other
+    /// tier keeps entries here.
     pub(super) fn kept(&self, key: KeyRef<'_>, now: Moment) -> Option<Arc<CachedEntry>> {
         self.l1.get(key).filter(|held| now < held.kept_until())
     }

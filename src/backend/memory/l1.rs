@@ -1,8 +1,8 @@
 //! L1 in shards, bounded in bytes over all of them. Freshness, order and expiry on read are the
 //! core's.
 //!
-//! A full L1 evicts the least used of a few entries that lie side by side in a table: so no entry
-//! pays for lists of all entries, and no read moves one.
+//! A full L1 evicts the least used of a few entries that lie side by side in a table. There is no
+//! list of all entries, so an entry takes less memory and a read changes no list.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
@@ -24,11 +24,11 @@ pub const LARGEST_SHARE: u64 = 8;
 const SHARDS: usize = 256;
 /// Entries among which the one to be evicted is chosen.
 const SAMPLE: usize = 16;
-/// One of so many evictions makes an entry forget half of its reads.
+/// Number of evictions of which one halves the counted reads of an entry.
 const FORGETTING: u8 = 8;
 /// Buckets of its shard that an insert looks through for expired entries.
 const SWEPT_PER_INSERT: usize = 4;
-/// Buckets that one call of `usage` looks through for expired entries, and the rest of a shard.
+/// Buckets that one call of `usage` looks through for expired entries. It ends at the end of a shard.
 const SWEPT_PER_USAGE: usize = 1 << 18;
 
 /// Eviction policy.
@@ -59,7 +59,7 @@ pub struct MemoryL1 {
     inserts: AtomicU32,
     entries: AtomicU64,
     bytes: AtomicU64,
-    /// L1Shard at which the next sweep begins.
+    /// Index of the shard at which the next sweep begins.
     swept: AtomicUsize,
     counters: L1Counters,
     clock: Arc<dyn Clock>,
@@ -102,7 +102,7 @@ impl MemoryL1 {
         self.config.eviction == Eviction::TinyLfu
     }
 
-    /// Takes what was removed out of the counts.
+    /// Subtracts a removed slot from the counts.
     fn count_removed(&self, slot: &Slot, cause: Cause) {
         let (weight, own) = (weight(slot.key(), &slot.held), &slot.held.namespace.counters);
         self.entries.fetch_sub(1, Relaxed);
@@ -132,8 +132,8 @@ impl MemoryL1 {
         }
     }
 
-    /// Chooses the entry to be evicted: the least used of a sample, taken from one random place on.
-    /// Of a few entries that are less than the sample it is the least used of all.
+    /// Chooses the entry to be evicted: the least used of a sample, which begins at a random place.
+    /// An L1 with fewer entries than a sample is compared as a whole.
     fn candidate(&self, time: CoarseTime) -> Option<(&RwLock<L1Shard>, Candidate)> {
         let (first_shard, bucket, chance): (u32, u32, u8) = rand::random();
         let now = self.inserts.load(Relaxed);

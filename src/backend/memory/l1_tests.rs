@@ -54,7 +54,7 @@ impl World {
         world.l1.usage().bytes
     }
 
-    /// Asserts that all counts of what is there agree with what is there.
+    /// Asserts that the counts agree with the entries.
     fn check(&self) {
         let usage = self.l1.usage();
         let (mut entries, mut bytes) = (0, 0);

@@ -15,7 +15,7 @@ use crate::cache::key::{Key, KeyRef};
 /// Highest number of reads that is counted for an entry.
 const MAX_READS: u8 = 15;
 
-/// An entry and the facts that its eviction is decided by.
+/// An entry, and the facts that decide about its eviction.
 pub struct Slot {
     key: Arc<[u8]>,
     pub held: Arc<CachedEntry>,

@@ -13,12 +13,9 @@ use crate::sync::Mutex;
 
 /// Number of stripes over all partitions, approximately.
 const STRIPES: usize = 4096;
-/// Most keys of a stripe whose last read is remembered. It has to last while a read or a write is
-/// in flight.
-const MAX_READS_PER_STRIPE: usize = 16;
-/// Most keys of a stripe whose last change is remembered. It has to last while a read or a write is
-/// in flight.
-const MAX_CHANGES_PER_STRIPE: usize = 16;
+/// Most keys of a stripe whose last read is remembered, and of those whose last change is. It has to
+/// last while a read or a write is in flight.
+const REMEMBERED_KEYS: usize = 16;
 
 /// State of the fence before a request to L2. The reply enters L1 only if this state still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +118,8 @@ impl Stripe {
         match self.shown.iter_mut().find(|shown| shown.digest == digest) {
             Some(shown) => (shown.number, shown.least) = (number, shown.least.max(least)),
             None => {
-                if self.shown.len() == MAX_READS_PER_STRIPE
-                    && let Some(oldest) = (0..MAX_READS_PER_STRIPE).min_by_key(|index| self.shown[*index].number)
+                if self.shown.len() == REMEMBERED_KEYS
+                    && let Some(oldest) = (0..REMEMBERED_KEYS).min_by_key(|index| self.shown[*index].number)
                 {
                     self.forgotten = self.shown.swap_remove(oldest).number;
                 }
@@ -155,7 +152,7 @@ impl Stripe {
 
     /// Remembers the change of another key. Forgets the oldest change if there are too many.
     fn remember(&mut self, change: LastChange) {
-        if self.changes.len() < MAX_CHANGES_PER_STRIPE {
+        if self.changes.len() < REMEMBERED_KEYS {
             self.changes.push(change);
         } else if let Some(oldest) = self.changes.iter_mut().min_by_key(|change| change.version) {
             let forgotten = if oldest.version < change.version { std::mem::replace(oldest, change) } else { change };
@@ -193,13 +190,13 @@ mod tests {
         let bench = Bench::new(Safeguards::default());
         let (mut stripe, version) = (Stripe::default(), |sequence| Version::new(1, sequence));
         let guard = FillGuard { generation: 0, applied: Version::ZERO, shown: 0 };
-        let keys: Vec<Key> = (0..=MAX_CHANGES_PER_STRIPE).map(|number| bench.key(&number.to_string())).collect();
+        let keys: Vec<Key> = (0..=REMEMBERED_KEYS).map(|number| bench.key(&number.to_string())).collect();
         let apply =
             |stripe: &mut Stripe, number: usize| stripe.apply(keys[number].as_ref(), version(10 + number as u64));
         let other = bench.key("other");
-        (0..MAX_CHANGES_PER_STRIPE).for_each(|number| apply(&mut stripe, number));
+        (0..REMEMBERED_KEYS).for_each(|number| apply(&mut stripe, number));
         assert!(stripe.admits(other.as_ref(), guard, version(1)), "all changes are remembered");
-        apply(&mut stripe, MAX_CHANGES_PER_STRIPE);
+        apply(&mut stripe, REMEMBERED_KEYS);
         assert!(!stripe.admits(other.as_ref(), guard, version(9)), "the oldest change may be of this key");
         assert!(stripe.admits(other.as_ref(), guard, version(10)));
         stripe.apply(keys[0].as_ref(), version(2));
@@ -211,13 +208,13 @@ mod tests {
         let bench = Bench::new(Safeguards::default());
         let (mut stripe, version) = (Stripe::default(), |sequence| Version::new(1, sequence));
         let guard = FillGuard { generation: 0, applied: Version::ZERO, shown: stripe.reads };
-        let keys: Vec<Key> = (0..=MAX_READS_PER_STRIPE).map(|number| bench.key(&number.to_string())).collect();
-        keys[..MAX_READS_PER_STRIPE].iter().for_each(|key| stripe.show(key.as_ref(), version(1)));
+        let keys: Vec<Key> = (0..=REMEMBERED_KEYS).map(|number| bench.key(&number.to_string())).collect();
+        keys[..REMEMBERED_KEYS].iter().for_each(|key| stripe.show(key.as_ref(), version(1)));
         let other = bench.key("other");
         assert!(!stripe.is_outdated(other.as_ref(), guard, version(1)));
         stripe.show(keys[1].as_ref(), version(2));
         assert!(!stripe.is_outdated(other.as_ref(), guard, version(1)), "that key was remembered");
-        stripe.show(keys[MAX_READS_PER_STRIPE].as_ref(), version(1));
+        stripe.show(keys[REMEMBERED_KEYS].as_ref(), version(1));
         assert!(stripe.is_outdated(other.as_ref(), guard, version(1)), "its reads are forgotten");
         let later = FillGuard { shown: stripe.reads, ..guard };
         assert!(!stripe.is_outdated(keys[1].as_ref(), later, version(1)), "a later request is not older");

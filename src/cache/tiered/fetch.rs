@@ -10,10 +10,11 @@ use super::backing::Backing;
 use super::cache::Tiered;
 use super::shared_tier::SharedTier;
 use super::types::{Consistency, Get};
+use super::uninterrupted::Uninterrupted;
 use crate::cache::clock::Moment;
 use crate::cache::coherence::{FetchSlot, StartedFetch};
 use crate::cache::key::Key;
-use crate::cache::single_flight::{FetchResult, Fetched, OwnedFetch};
+use crate::cache::single_flight::{FETCH_PANICKED, FetchResult, Fetched};
 use crate::cache::spans;
 use crate::cache::tier::{L2Error, Timeout};
 
@@ -61,14 +62,27 @@ impl Tiered {
                 let own = Timeout { deadline: until, latest: limit.latest.max(until) };
                 let fetch = self.started_fetch(key, tier.clone(), started, own);
                 // The fetch has no later timeout than this caller.
-                if own.latest == limit.latest { Ok(fetch.await) } else { timeout(remaining(), fetch).await }
+                let result =
+                    if own.latest == limit.latest { Ok(fetch.await) } else { timeout(remaining(), fetch).await };
+                result.map(|fetched| {
+                    fetched.unwrap_or_else(|_| {
+                        tracing::error!("fetch panicked");
+                        Err(L2Error::unavailable(FETCH_PANICKED))
+                    })
+                })
             }
         };
         result.unwrap_or(Err(L2Error::unavailable("read timed out")))
     }
 
     /// Runs a fetch for its first caller, and completes it for the others.
-    fn started_fetch(&self, key: Key, tier: Arc<SharedTier>, started: StartedFetch, limit: Timeout) -> OwnedFetch<'_> {
+    fn started_fetch(
+        &self,
+        key: Key,
+        tier: Arc<SharedTier>,
+        started: StartedFetch,
+        limit: Timeout,
+    ) -> Uninterrupted<'_, FetchResult> {
         let StartedFetch { id, guard, completion, mut waiter } = started;
         let cache = self.clone();
         let fetch = async move {
@@ -78,7 +92,7 @@ impl Tiered {
             completion.complete(result.clone());
             result
         };
-        OwnedFetch::new(Box::pin(fetch.instrument(waiter.take_span())), &self.0.tasks)
+        Uninterrupted::new(fetch.instrument(waiter.take_span()), &self.0.tasks)
     }
 }
 

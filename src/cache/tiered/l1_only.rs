@@ -21,7 +21,7 @@ impl TieredInner {
         let now = self.clock.now();
         let (mut outcome, mut current) = (SetOutcome::Stored, None);
         self.coherence.put_local_only(&write.key, |before, version| {
-            // What has ended stays until L1 sweeps it.
+            // An entry that has ended stays in L1 until a sweep.
             let before = before.filter(|held| now < held.kept_until());
             let live = before.filter(|held| self.is_live(held, &write.key, now));
             current = live.map(|held| held.entry.version);

@@ -23,7 +23,12 @@ pub enum CommandError {
     Lost(LostAnswer),
     /// Redis refused the command.
     Refused(Error),
+    /// Redis carried the command out, or not: its reply is unexpected.
+    Unexpected,
 }
+
+/// The reason of an unexpected reply.
+const UNEXPECTED: &str = "unexpected reply from redis";
 
 /// The way in which an answer was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +60,13 @@ impl CommandError {
             CommandError::NotSent(error) => error,
             CommandError::Lost(answer) => L2Error::unavailable(answer.reason()),
             CommandError::Refused(error) => refused(&error),
+            CommandError::Unexpected => L2Error::unavailable(UNEXPECTED),
         }
+    }
+
+    /// Returns the error of a write with an unexpected reply: it may have taken effect before.
+    pub fn unexpected_reply_to_write() -> L2Error {
+        CommandError::Unexpected.as_write_error(Duration::ZERO)
     }
 
     /// Converts the failure of a write that may still take effect for `left`.
@@ -72,6 +83,9 @@ impl CommandError {
                 }
                 error => error,
             },
+            CommandError::Unexpected => {
+                L2Error::Unavailable { reason: UNEXPECTED, outcome_unknown_for: Some(CLOCK_SLACK) }
+            }
         }
     }
 
@@ -99,6 +113,7 @@ impl CommandError {
             CommandError::Lost(LostAnswer::TimedOut) => "timeout",
             CommandError::Lost(LostAnswer::ConnectionLost) => "connection_lost",
             CommandError::Refused(error) => first_word(error),
+            CommandError::Unexpected => "unexpected_reply",
         }
     }
 }
@@ -168,4 +183,18 @@ pub fn not_connected(obstacle: Option<&str>) -> &'static str {
         _ => NOT_CONNECTED,
     };
     refused.unwrap_or_else(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcome_of_a_write_with_an_unexpected_reply_is_unknown() {
+        let unknown = |error: L2Error| matches!(error, L2Error::Unavailable { outcome_unknown_for: Some(_), .. });
+        assert!(unknown(CommandError::unexpected_reply_to_write()));
+        assert!(unknown(CommandError::Lost(LostAnswer::TimedOut).as_write_error(Duration::ZERO)));
+        assert!(!unknown(CommandError::Unexpected.into_read_error()), "a read has no outcome");
+        assert!(!unknown(CommandError::NotSent(L2Error::unavailable("not sent")).as_write_error(Duration::ZERO)));
+    }
 }

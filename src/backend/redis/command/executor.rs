@@ -196,21 +196,9 @@ impl CommandExecutor {
         let mut call = InFlight::new(call, (place, room), &self.tasks);
         let sent_at = self.context.clock.now();
         let progress = || connection.moved.progress();
-        let answer = match large_values::wait(&*self.context.clock, timeout, progress, &mut call).await {
-            Some(Some(Ok(answer))) => Ok(answer),
-            Some(Some(Err(error))) => Err(self.failure(&connection, error)),
-            Some(None) => {
-                self.context.errors.inc();
-                Err(CommandError::Lost(LostAnswer::ConnectionLost))
-            }
-            None => {
-                self.context.errors.inc();
-                Err(CommandError::Lost(LostAnswer::TimedOut))
-            }
-        };
-        let took = self.context.clock.now().since(sent_at);
-        self.context.operations.observe(command, answer.as_ref().err().map(CommandError::word), took);
-        answer
+        let answer = large_values::wait(&*self.context.clock, timeout, progress, &mut call).await;
+        let answer = answer.map_or(Err(LostAnswer::TimedOut), |answer| answer.ok_or(LostAnswer::ConnectionLost));
+        self.ended(&connection, command, sent_at, answer)
     }
 
     /// A connection for a trip of calls.
@@ -227,11 +215,23 @@ impl CommandExecutor {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, CommandError> {
         let sent_at = self.context.clock.now();
-        let answer = match connection.ended.run_until_cancelled(work).await {
-            Some(answer) => answer.map_err(|error| self.failure(connection, error)),
-            None => {
+        let answer = connection.ended.run_until_cancelled(work).await.ok_or(LostAnswer::ConnectionLost);
+        self.ended(connection, command, sent_at, answer)
+    }
+
+    /// Converts and measures the answer to a call or a trip, or its loss.
+    fn ended<T>(
+        &self,
+        connection: &Connection,
+        command: CommandKind,
+        sent_at: Moment,
+        answer: Result<Result<T, Error>, LostAnswer>,
+    ) -> Result<T, CommandError> {
+        let answer = match answer {
+            Ok(answer) => answer.map_err(|error| self.failure(connection, error)),
+            Err(lost) => {
                 self.context.errors.inc();
-                Err(CommandError::Lost(LostAnswer::ConnectionLost))
+                Err(CommandError::Lost(lost))
             }
         };
         let took = self.context.clock.now().since(sent_at);

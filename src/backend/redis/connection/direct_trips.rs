@@ -38,7 +38,7 @@ pub struct DirectTrips(mpsc::UnboundedSender<SentTrip>);
 pub struct OwedReplies(Mutex<VecDeque<Owed>>);
 
 enum Owed {
-    /// So many replies to fred.
+    /// Number of replies to fred.
     Fred(usize),
     Trip(OwedTrip),
 }
@@ -51,7 +51,7 @@ struct OwedTrip {
     answer: oneshot::Sender<Bytes>,
 }
 
-/// Tells the replies of trips from those of fred.
+/// Separates the replies to trips from those to fred.
 pub struct ReplyRouter<'a> {
     scanner: ReplyScanner,
     owed: &'a OwedReplies,

@@ -81,8 +81,8 @@ impl RedisL2 {
         Reach { last: bytes.min(self.last_byte()), life: self.reads.is_sliding(namespace), large: None }
     }
 
-    /// The reach of a further read, if the reply to one as far as `reach` does not show all of an
-    /// entry, or not its end. Else adds the remaining time by the head, if Redis was not asked.
+    /// Returns the reach of a further read if `reply` lacks a part of the entry, or the time of its
+    /// end. If not, adds the remaining time by the head to a reply without one.
     pub(super) fn beyond(
         &self,
         shard: &Shard,

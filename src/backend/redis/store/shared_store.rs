@@ -10,7 +10,7 @@ use fred::types::{Expiration, Value};
 use futures_util::future::join_all;
 
 use super::redis_l2::RedisL2;
-use crate::backend::redis::command::command_error::{CommandError, refused};
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::large_values::{Load, TRIP_BYTES};
 use crate::backend::redis::connection::redis_connection::Connection;
@@ -224,16 +224,14 @@ impl RedisL2 {
             |connection: Arc<Connection>| async move { connection.run(Script::Settings, vec![name], args).await };
         let reply = match self.executor.call(&shard, deadline, CommandKind::Script(Script::Settings), work).await {
             Ok(reply) => reply,
-            Err(CommandError::NotSent(error)) => return Err(error),
-            Err(CommandError::Refused(error)) => return Err(refused(&error)),
-            Err(lost @ CommandError::Lost(_)) => {
-                return Err(lost.as_write_error(deadline.since(self.context.clock.now()) + uncertainty));
+            Err(failure) => {
+                return Err(failure.as_write_error(deadline.since(self.context.clock.now()) + uncertainty));
             }
         };
         match (status(&reply), number(&reply, 1)) {
             (Some("OK"), Some(revision)) => {
-                let unknown = || L2Error::unavailable("unexpected reply from redis");
-                let revision = u64::try_from(revision).ok().and_then(revision_of).ok_or_else(unknown)?;
+                let revision = u64::try_from(revision).ok().and_then(revision_of);
+                let revision = revision.ok_or_else(CommandError::unexpected_reply_to_write)?;
                 let fields = reply.into_iter().nth(2).and_then(|fields| fields.convert().ok());
                 let mut settings = Settings { revision, fields: fields.unwrap_or_default() };
                 settings.fields.remove(REVISION);
@@ -244,7 +242,7 @@ impl RedisL2 {
             (Some("LATE"), _) => {
                 Err(L2Error::unavailable("the request reached redis too late and was not carried out"))
             }
-            _ => Err(L2Error::unavailable("unexpected reply from redis")),
+            _ => Err(CommandError::unexpected_reply_to_write()),
         }
     }
 }

@@ -135,8 +135,8 @@ impl RedisL2 {
         let position = position.and_then(|(epoch, sequence)| Version::checked(epoch, sequence));
         match status(&reply) {
             Some("OK") => {
-                let unknown = || L2Error::unavailable("unexpected reply from redis");
-                let position = position.filter(|position| position.epoch > 0).ok_or_else(unknown)?;
+                let position = position.filter(|position| position.epoch > 0);
+                let position = position.ok_or_else(CommandError::unexpected_reply_to_write)?;
                 self.context.raise_floor(partition, position);
                 Ok(Ok(CompletedStep { position, reply }))
             }
@@ -154,7 +154,7 @@ impl RedisL2 {
             }
             Some("BEHIND") => Err(self.handle_older_data(shard)),
             Some("LATE") => Err(L2Error::unavailable("the request reached redis too late and was not carried out")),
-            _ => Err(L2Error::unavailable("unexpected reply from redis")),
+            _ => Err(CommandError::unexpected_reply_to_write()),
         }
     }
 }

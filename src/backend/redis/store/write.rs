@@ -9,6 +9,7 @@ use fred::types::Value;
 use super::plain_write::{PlainWrite, is_plain, kept_millis};
 use super::redis_l2::RedisL2;
 use super::step::SequencedStep;
+use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::large_values::SMALL_VALUE_BYTES;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::compression::Packed;
@@ -136,7 +137,7 @@ fn read_result(write: &Write, result: Value, position: Version, sent_at: Moment)
         (None, Some(version)) if outcome == 0 => {
             Ok(WriteResult::Stored(Entry::written(&write.entry, version, cost, sent_at)))
         }
-        _ => Err(L2Error::unavailable("unexpected reply from redis")),
+        _ => Err(CommandError::unexpected_reply_to_write()),
     }
 }
 

@@ -35,7 +35,7 @@ const COMMAND: CommandKind = CommandKind::Script(Script::WriteBatch);
 
 /// The position of a write that was carried out. `None` if it was left undone, because the full
 /// script has to judge it.
-type Outcome = Result<Option<Version>, Arc<CommandError>>;
+type Outcome = Result<Option<Version>, CommandError>;
 
 /// Plain writes on their way.
 pub(super) struct WriteTrips {
@@ -97,12 +97,12 @@ impl WriteTrips {
             Some(Ok(Ok(position))) => return Ok(position),
             Some(Ok(Err(failure))) => failure,
             // The trip has panicked.
-            Some(Err(_)) => Arc::new(CommandError::Lost(LostAnswer::ConnectionLost)),
+            Some(Err(_)) => CommandError::Lost(LostAnswer::ConnectionLost),
             None => {
                 self.context.errors.inc();
                 let failure = CommandError::Lost(LostAnswer::TimedOut);
                 self.context.operations.observe(COMMAND, Some(failure.word()), clock.now().since(sent_at));
-                Arc::new(failure)
+                failure
             }
         };
         failure.note_in(&span);
@@ -151,7 +151,6 @@ impl WriteTrips {
                 }
             }
             Err(failure) => {
-                let failure = Arc::new(failure);
                 steps.into_iter().flat_map(|step| step.writes).for_each(|pending| pending.end(Err(failure.clone())));
             }
         }
@@ -190,7 +189,7 @@ impl WriteTrips {
             let seen = self.context.floor(pending.write.partition);
             if pending.deadline <= now {
                 let error = L2Error::unavailable(LostAnswer::TimedOut.reason());
-                pending.end(Err(Arc::new(CommandError::NotSent(error))));
+                pending.end(Err(CommandError::NotSent(error)));
                 continue;
             }
             if seen == Version::ZERO || !Arc::ptr_eq(&pending.shard, shard) {
@@ -244,16 +243,18 @@ impl WriteTrips {
 
     /// Hands the writes of a step their outcome. The reply lacks the sequence if it is not ours.
     fn complete(&self, step: TripStep, sequence: Option<i64>) {
-        let position = match sequence {
+        let outcome = match sequence {
             Some(0) => Ok(None),
-            other => other.and_then(|sequence| Version::checked(step.seen.epoch, sequence)).map(Some).ok_or(()),
+            other => {
+                let position = other.and_then(|sequence| Version::checked(step.seen.epoch, sequence));
+                position.map(Some).ok_or(CommandError::Unexpected)
+            }
         };
         for pending in step.writes {
-            if let Ok(Some(position)) = position {
+            if let Ok(Some(position)) = outcome {
                 self.context.raise_floor(pending.write.partition, position);
             }
-            let unknown = || Arc::new(CommandError::NotSent(L2Error::unavailable("unexpected reply from redis")));
-            pending.end(position.map_err(|()| unknown()));
+            pending.end(outcome.clone());
         }
     }
 }
