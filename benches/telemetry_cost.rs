@@ -43,7 +43,7 @@ fn main() {
         println!("run by `cargo bench`");
         return;
     }
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // The caller and the collector run on this thread, whose CPU is not counted.
     let caller = Builder::new_current_thread().enable_all().build().unwrap();
     let collector = caller.block_on(Collector::http());

@@ -49,7 +49,7 @@ async fn serve(args: ServeArgs) -> ExitCode {
         Err(problems) => return fail(&problems, USAGE_EXIT_CODE),
     };
     // One for the process: TLS towards a collector uses it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let replica = Replica::new();
     let telemetry = match telemetry::start(&config.log, &replica.id, config.admin.is_some(), std::env::vars()) {
         Ok(telemetry) => telemetry,

@@ -4,6 +4,7 @@
 //! Knows no protocol above them.
 
 pub mod acceptor;
+pub mod certificate;
 pub mod close;
 pub mod connections;
 pub mod listener;

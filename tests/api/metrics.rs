@@ -173,7 +173,7 @@ async fn metrics_report_an_outage_of_redis() {
 
 /// Starts a replica that exports metrics often, after a Set and a Get.
 async fn exporting_replica(variables: &[(&str, &str)]) -> Replica {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let variables = [variables, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]].concat();
     let replica = Replica::with_metrics(&[], &variables).await;
     replica.set_in("shop", KEY, VALUE).await;

@@ -51,7 +51,7 @@ fn client(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
             }
         }
     }
-    let provider = rustls::crypto::ring::default_provider().into();
+    let provider = rustls::crypto::aws_lc_rs::default_provider().into();
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = config.with_root_certificates(roots);
     let Some((certificate, key)) = &files.identity else { return Ok(config.with_no_client_auth()) };
