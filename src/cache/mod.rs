@@ -7,6 +7,8 @@ pub mod entry;
 pub mod error;
 pub mod expiring_map;
 pub mod fleet;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod invalidation;
 pub mod key;
 pub mod key_form;

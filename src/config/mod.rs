@@ -6,6 +6,8 @@
 mod config;
 mod environment;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod kinds;
 mod problem;
 mod raw_value;

@@ -8,6 +8,8 @@ mod convert;
 mod decoded_size;
 mod decompression;
 mod fast_get;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod get;
 mod header_size;
 pub mod health;

@@ -7,6 +7,8 @@ mod bus;
 mod command;
 pub mod config;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod keyspace;
 mod schema;
 mod store;

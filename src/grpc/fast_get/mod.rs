@@ -8,3 +8,5 @@ mod request;
 mod response;
 
 pub use fast_get::{FastGet, PATH};
+#[cfg(any(test, fuzzing))]
+pub use request::PlainGet;

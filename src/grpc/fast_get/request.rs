@@ -22,8 +22,10 @@ pub(super) struct PlainHeaders {
 
 /// A Get of a key, without options.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct PlainGet<'a> {
+pub struct PlainGet<'a> {
+    /// Name of the namespace.
     pub namespace: &'a str,
+    /// The key.
     pub key: &'a str,
 }
 
