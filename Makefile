@@ -252,7 +252,6 @@ $(cargo_cyclonedx):
 	.ci/system cargo cc
 	cargo install --locked --debug --root $(tools)/cargo-cyclonedx-$(cargo_cyclonedx_version) --version $(cargo_cyclonedx_version) cargo-cyclonedx
 
-
 $(npm)/ready: .ci/package.json
 	.ci/system npm
 	mkdir -p $(npm)
