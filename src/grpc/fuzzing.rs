@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::convert::{self, RequestContext};
 use super::decoded_size::{MessageId, Schema, message_id};
 use super::fast_get::PlainGet;
+use super::fast_set;
 use super::method_names::messages;
 use crate::cache::clock::{ManualClock, Moment};
 use crate::cache::error::CacheError;
@@ -59,8 +61,10 @@ pub fn request(bytes: &[u8]) {
     let number = usize::from(*number) % NAMES.len();
     let (schema, types) = &*SCHEMA;
     let measured = schema.measure(types[number], message);
-    if NAMES[number] == "GetRequest" {
-        plain_get(message);
+    match NAMES[number] {
+        "GetRequest" => plain_get(message),
+        "SetRequest" => plain_set(message),
+        _ => {}
     }
     if measured.is_ok() {
         let error = convert(NAMES[number], message);
@@ -70,10 +74,22 @@ pub fn request(bytes: &[u8]) {
     }
 }
 
+/// The message as the body of a request.
+fn body(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).expect("a short input").to_be_bytes();
+    [&[0][..], &length, message].concat().into()
+}
+
+/// The short way and the general way read the same Set.
+fn plain_set(message: &[u8]) {
+    if let Some(plain) = fast_set::read(&body(message)) {
+        assert_eq!(pb::SetRequest::decode(message).ok(), Some(plain));
+    }
+}
+
 /// The short way and the general way read the same Get.
 fn plain_get(message: &[u8]) {
-    let Ok(length) = u32::try_from(message.len()) else { return };
-    let body = [&[0][..], &length.to_be_bytes(), message].concat();
+    let body = body(message);
     let Some(plain) = PlainGet::read(&body) else { return };
     let decoded = pb::GetRequest::decode(message).expect("what the short way reads is a Get");
     let expected =
@@ -157,10 +173,10 @@ pub fn request_seeds() -> Vec<(&'static str, Vec<u8>)> {
         selector: Some(pb::watch_request::Selector::Prefix("user:".into())),
         ..Default::default()
     };
-    let inspect = pb::InspectRequest { namespace: namespace.clone(), key, ..Default::default() };
+    let inspect = pb::InspectRequest { namespace: namespace.clone(), key };
     let hot_keys = pb::HotKeysRequest { namespace: namespace.clone(), ..Default::default() };
     let policy = pb::Policy { enabled: Some(true), ..Default::default() };
-    let set_policy = pb::SetPolicyRequest { namespace: namespace.clone(), policy: Some(policy), ..Default::default() };
+    let set_policy = pb::SetPolicyRequest { namespace: namespace.clone(), policy: Some(policy) };
     let stats = pb::StatsRequest { namespace, ..Default::default() };
     let log_level = pb::SetLogLevelRequest { level: "debug".into(), lasts: Some(seconds(60)) };
     let seed = |name: &'static str, kind: &str, message: Vec<u8>| {

@@ -9,16 +9,29 @@ use super::slow_requests::record_if_slow;
 use crate::cache::admission::slot::{Facts, RequestSlot};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
-use crate::cache::key::KeyRef;
+use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::DEFAULT;
 use crate::cache::spans;
 use crate::cache::tiered::{Get, GetAnswer, GetOutcome};
 use crate::cache::token::Token;
 use crate::pb;
 
+/// The token of a request without one.
+static NO_TOKEN: Token = Token::EMPTY;
+
 /// Marks a request whose entry was looked for in memory. Stored in its extensions.
 #[derive(Clone, Copy)]
 pub struct NotInMemory;
+
+/// What memory answers to a Get.
+pub enum AtOnce {
+    /// This answer.
+    Answered(AnswerAtOnce),
+    /// It has no entry of the key that the caller accepts.
+    NotInMemory(Key),
+    /// The general way has to answer: the namespace is not registered, or the request is invalid.
+    General,
+}
 
 /// Answer to a Get, with its facts for the log of slow requests.
 pub struct AnswerAtOnce {
@@ -66,24 +79,42 @@ impl CacheApi {
     /// Answers a Get without options if memory has a fresh entry. Otherwise nothing is counted.
     ///
     /// `is_slow` tells whether the request is slow by now.
-    pub(super) fn get_at_once(
-        &self,
-        namespace: &str,
-        key: &str,
-        is_slow: impl FnOnce() -> bool,
-    ) -> Option<AnswerAtOnce> {
+    pub(super) fn get_at_once(&self, namespace: &str, key: &str, is_slow: impl FnOnce() -> bool) -> AtOnce {
         // A namespace that is not registered is registered by a hit of the other way.
-        let namespace = self.context.namespaces.find(if namespace.is_empty() { DEFAULT } else { namespace })?;
-        self.context.limits.key("key", key.as_bytes()).ok()?;
+        let namespace = self.context.namespaces.find(if namespace.is_empty() { DEFAULT } else { namespace });
+        let Some(namespace) = namespace.filter(|_| self.context.limits.key("key", key.as_bytes()).is_ok()) else {
+            return AtOnce::General;
+        };
         let key = KeyRef::new(&namespace, key.as_bytes());
-        let (consistency, deadline) = (convert::default_consistency(&namespace), Moment::FOREVER);
-        let get = Get { key, consistency, token: &Token::EMPTY, deadline, lease: None, slot: None };
-        let answer = self.reporter.observed.cache.get_from_l1(&get)?;
+        match self.reporter.observed.cache.get_from_l1(&get_without_options(key, Moment::FOREVER)) {
+            Some(answer) => AtOnce::Answered(self.answered(key, answer, is_slow)),
+            None => AtOnce::NotInMemory(key.to_key()),
+        }
+    }
+
+    /// Answers a Get without options that memory has not answered.
+    pub(super) async fn get_beyond_memory(
+        &self,
+        key: &Key,
+        deadline: Moment,
+        is_slow: impl FnOnce() -> bool,
+    ) -> AnswerAtOnce {
+        let get = get_without_options(key.as_ref(), deadline);
+        let answer = self.reporter.observed.cache.get_beyond_l1(get).await;
+        self.answered(key.as_ref(), answer, is_slow)
+    }
+
+    fn answered(
+        &self,
+        key: KeyRef<'_>,
+        answer: Result<GetAnswer, CacheError>,
+        is_slow: impl FnOnce() -> bool,
+    ) -> AnswerAtOnce {
         if let Ok(answer) = &answer {
             self.log_get(key, answer);
         }
         let facts = is_slow().then(|| self.facts_of(key, &answer));
-        Some(AnswerAtOnce { answer, facts })
+        AnswerAtOnce { answer, facts }
     }
 
     fn log_get(&self, key: KeyRef<'_>, answer: &GetAnswer) {
@@ -97,4 +128,9 @@ impl CacheApi {
         let (tier, degraded) = (tier.flatten(), answer.map(|answer| answer.degraded));
         Facts { outcome, tier, degraded, ..self.key_facts(key) }
     }
+}
+
+fn get_without_options(key: KeyRef<'_>, deadline: Moment) -> Get<'_> {
+    let consistency = convert::default_consistency(key.namespace);
+    Get { key, consistency, token: &NO_TOKEN, deadline, lease: None, slot: None }
 }

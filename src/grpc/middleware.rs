@@ -30,7 +30,7 @@ use crate::cache::error::{CacheError, Violation};
 /// Time past the deadline after which an RPC is cancelled.
 ///
 /// The core ends at the deadline itself, with a more precise error; this is for code that does not.
-const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
+pub const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 /// Maximum size of a message of a health or reflection call.
 pub const MAX_PROBE_MESSAGE_BYTES: usize = 64 << 10;
 /// Bytes that a request stream can hold in memory: the flow-control window of its connection.

@@ -8,6 +8,7 @@ mod convert;
 mod decoded_size;
 mod decompression;
 mod fast_get;
+mod fast_set;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod get;
@@ -17,6 +18,7 @@ mod log_level;
 mod method_names;
 mod middleware;
 mod not_grpc;
+mod plain_call;
 mod prepared_items;
 mod reflection;
 mod request_body;

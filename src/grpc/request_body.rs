@@ -171,7 +171,7 @@ impl<E> PeekedFrame<E> {
     pub const NONE: PeekedFrame<E> = PeekedFrame(None);
 
     /// Returns the content of `body` if all of it has arrived in one frame.
-    pub fn whole<B>(&mut self, body: &mut B) -> Option<&[u8]>
+    pub fn whole<B>(&mut self, body: &mut B) -> Option<&Bytes>
     where
         B: Body<Data = Bytes, Error = E> + Unpin,
     {

@@ -40,13 +40,23 @@ pub struct RpcMetrics<'a> {
 impl RpcMetrics<'_> {
     /// Starts to measure an RPC with this path.
     pub fn begin<'a>(table: &'a LabeledHistograms, path: &str) -> RpcMetrics<'a> {
-        RpcMetrics { table, row: row(table, path), started_at: Instant::now(), ended: false }
+        RpcMetrics::begin_at(table, row(table, path), Instant::now())
+    }
+
+    /// Continues to measure an RPC of the method with this row, which started at `started_at`.
+    pub fn begin_at(table: &LabeledHistograms, row: usize, started_at: Instant) -> RpcMetrics<'_> {
+        RpcMetrics { table, row, started_at, ended: false }
     }
 
     /// Records the response. A response without a status in its headers counts as OK.
-    pub fn end<B>(mut self, response: &Response<B>) {
+    pub fn end<B>(self, response: &Response<B>) {
+        self.end_with(Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code()));
+    }
+
+    /// Records the status of the response.
+    pub fn end_with(mut self, code: Code) {
         self.ended = true;
-        self.observe(Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code()));
+        self.observe(code);
     }
 
     fn observe(&self, code: Code) {

@@ -20,7 +20,7 @@ use crate::cache::key::KeyRef;
 use crate::cache::key_form::KeyForm;
 use crate::cache::policy::{Events, Limits, limits};
 use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
-use crate::cache::tiered::Many;
+use crate::cache::tiered::{Many, Set, SetAnswer};
 use crate::pb;
 
 /// Minimum of the request size limit: gRPC's default message limit.
@@ -79,17 +79,27 @@ impl CacheApi {
         slot: Option<&RequestSlot>,
     ) -> Result<pb::SetResponse, CacheError> {
         let (set, token) = convert::set(&self.context, request, deadline)?;
+        let answer = self.store(set, |facts| record_if_slow(slot, facts)).await?;
+        Ok(convert::set_response(answer, token, self.context.partitions))
+    }
+
+    /// Stores an entry. `record` receives the facts for the log of slow requests.
+    pub(super) async fn store(
+        &self,
+        set: Set,
+        record: impl FnOnce(&dyn Fn() -> Facts),
+    ) -> Result<SetAnswer, CacheError> {
         let key = set.write.key.clone();
         spans::note(NAMESPACE, key.namespace().name());
         let answer = self.reporter.observed.cache.set(set).await;
-        record_if_slow(slot, || Facts {
+        record(&|| Facts {
             outcome: answer.as_ref().ok().map(|answer| answer.outcome.word()),
             ..self.key_facts(key.as_ref())
         });
         let answer = answer?;
         spans::note(OUTCOME, answer.outcome.word());
         tracing::debug!(namespace = %key.namespace().name(), key = %self.logged_key(key.as_ref()), outcome = answer.outcome.word(), "set");
-        Ok(convert::set_response(answer, token, self.context.partitions))
+        Ok(answer)
     }
 
     async fn do_invalidate(

@@ -111,6 +111,12 @@ impl ReadySlot {
         self.bytes = bytes;
         Ok(())
     }
+
+    /// Takes the memory of the response even beyond the limits: its request has had an effect.
+    pub fn charge(&mut self, frame: &Bytes) {
+        self.bytes = allocated_bytes(frame);
+        self.progress.account.count(Resource::Bytes, self.bytes);
+    }
 }
 
 impl Drop for ReadySlot {

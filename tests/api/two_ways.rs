@@ -1,4 +1,4 @@
-//! A plain Get is answered at once, any other by the generated service: both answer alike.
+//! Plain Gets and Sets are answered by short ways, any others by the generated service: all answer alike.
 //!
 //! Each request is sent twice. A parameter of the content type, which has no effect, makes the
 //! second one go the general way.
@@ -17,20 +17,59 @@ const GENERAL: &str = "application/grpc; way=general";
 
 /// A response, without the time at which it was given.
 #[derive(Debug, PartialEq)]
-struct Exchange {
+struct Exchange<A> {
     status: u16,
     headers: HeaderMap,
-    message: Option<pb::GetResponse>,
+    message: Option<A>,
     trailers: HeaderMap,
+}
+
+/// The response of a method that has two ways.
+trait Answer: prost::Message + Default + PartialEq + std::fmt::Debug {
+    const PATH: &'static str;
+
+    /// Removes what another call at another time cannot have in common.
+    fn forget_time(&mut self);
+}
+
+impl Answer for pb::GetResponse {
+    const PATH: &'static str = "/twintier.v1.CacheService/Get";
+
+    fn forget_time(&mut self) {
+        let entry = match &mut self.result {
+            Some(Outcome::Hit(hit)) => hit.entry.as_mut(),
+            Some(Outcome::NegativeHit(hit)) => hit.entry.as_mut(),
+            _ => None,
+        };
+        if let Some(entry) = entry {
+            let times = [entry.age.as_mut(), entry.ttl.as_mut()];
+            times.into_iter().flatten().for_each(|time| *time = prost_types::Duration::default());
+        }
+    }
+}
+
+impl Answer for pb::SetResponse {
+    const PATH: &'static str = "/twintier.v1.CacheService/Set";
+
+    fn forget_time(&mut self) {
+        for position in [&mut self.version, &mut self.token] {
+            position.truncate(position.rfind('-').unwrap_or(position.len()));
+        }
+    }
 }
 
 fn body(message: &[u8]) -> Vec<u8> {
     [&[0], &(message.len() as u32).to_be_bytes()[..], message].concat()
 }
 
-async fn exchange(wire: &mut Wire, content_type: &str, headers: &[(&str, &str)], body: &[u8]) -> Exchange {
+async fn exchange<A: Answer>(
+    wire: &mut Wire,
+    content_type: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Exchange<A> {
     std::future::poll_fn(|context| wire.poll_ready(context)).await.unwrap();
-    let mut request = Request::post("/twintier.v1.CacheService/Get").header("te", "trailers");
+    let mut request = Request::post(A::PATH).header("te", "trailers");
     for (name, value) in [("content-type", content_type)].iter().chain(headers) {
         request = request.header(*name, *value);
     }
@@ -45,22 +84,14 @@ async fn exchange(wire: &mut Wire, content_type: &str, headers: &[(&str, &str)],
 }
 
 /// Decodes a message that is encoded as the generated code does, and clears its times.
-fn timeless(frame: &[u8]) -> pb::GetResponse {
-    let mut message = pb::GetResponse::decode(&frame[5..]).unwrap();
+fn timeless<A: Answer>(frame: &[u8]) -> A {
+    let mut message = A::decode(&frame[5..]).unwrap();
     assert_eq!(body(&message.encode_to_vec()), frame);
-    let entry = match &mut message.result {
-        Some(Outcome::Hit(hit)) => hit.entry.as_mut(),
-        Some(Outcome::NegativeHit(hit)) => hit.entry.as_mut(),
-        _ => None,
-    };
-    if let Some(entry) = entry {
-        let times = [entry.age.as_mut(), entry.ttl.as_mut()];
-        times.into_iter().flatten().for_each(|time| *time = prost_types::Duration::default());
-    }
+    message.forget_time();
     message
 }
 
-async fn assert_alike(wire: &mut Wire, headers: &[(&str, &str)], body: &[u8]) -> Exchange {
+async fn assert_alike<A: Answer>(wire: &mut Wire, headers: &[(&str, &str)], body: &[u8]) -> Exchange<A> {
     let plain = exchange(wire, PLAIN, headers, body).await;
     let general = exchange(wire, GENERAL, headers, body).await;
     assert_eq!(plain, general, "{headers:?} {:?}", body.escape_ascii().to_string());
@@ -124,7 +155,7 @@ async fn messages_are_answered_alike(mode: Mode) {
             pb::GetRequest { stale_if_error: true, ..get.clone() },
         ];
         for request in requests {
-            let answer = assert_alike(&mut wire, &[], &body(&request.encode_to_vec())).await;
+            let answer = assert_alike::<pb::GetResponse>(&mut wire, &[], &body(&request.encode_to_vec())).await;
             assert_eq!(answer.trailers["grpc-status"], "0", "{request:?}");
             assert!(!matches!(answer.message.unwrap().result, Some(Outcome::Miss(_)) | None), "{request:?}");
         }
@@ -140,7 +171,7 @@ async fn messages_are_answered_alike(mode: Mode) {
         pb::GetRequest::default(),
     ];
     for request in others {
-        assert_alike(&mut wire, &[], &body(&request.encode_to_vec())).await;
+        assert_alike::<pb::GetResponse>(&mut wire, &[], &body(&request.encode_to_vec())).await;
     }
 }
 
@@ -154,23 +185,99 @@ async fn messages_are_answered_alike_with_redis() {
     messages_are_answered_alike(Mode::with_redis().await).await;
 }
 
+/// A Set of a value.
+fn set(key: &str, value: &str) -> pb::SetRequest {
+    set_request(key, value)
+}
+
+async fn sets_are_answered_alike(mode: Mode) {
+    use pb::set_request::{Condition, Content, Expiry};
+    let seconds = |seconds, nanos| prost_types::Duration { seconds, nanos };
+    let ttl = |duration| pb::SetRequest { expiry: Some(Expiry::Ttl(duration)), ..set("ttl", "v") };
+    let settings = [("limits.value_size", "64KiB"), ("cache.max_ttl", "1h"), ("server.max_metadata_size", "8KiB")];
+    let replica = mode.replica(&settings).await;
+    let mut wire = Wire::connect(replica.address).await;
+    let stored = [
+        set("plain", "v"),
+        pb::SetRequest { namespace: "default".into(), ..set("named", "v") },
+        pb::SetRequest { namespace: "another".into(), ..set("another", "v") },
+        set("empty", ""),
+        set("key \u{e9} with\0odd characters", "v"),
+        set("a frame", &"v".repeat(16_000)),
+        set("frames", &"v".repeat(60_000)),
+        pb::SetRequest { content_type: "text/plain".into(), ..set("typed", "v") },
+        ttl(seconds(60, 1)),
+        pb::SetRequest { content: Some(Content::KnownAbsent(pb::KnownAbsent {})), ..set("negative", "") },
+        pb::SetRequest { tags: vec!["tag".into()], ..set("tagged", "v") },
+        pb::SetRequest { source_version: Some(7), ..set("sourced", "v") },
+        pb::SetRequest { request_id: "once".into(), ..set("once", "v") },
+        pb::SetRequest { condition: Some(Condition::IfPresent(pb::IfPresent {})), ..set("plain", "v") },
+        pb::SetRequest { barrier: pb::Barrier::Fleet.into(), ..set("everywhere", "v") },
+    ];
+    for request in stored {
+        let answer = assert_alike::<pb::SetResponse>(&mut wire, &[], &body(&request.encode_to_vec())).await;
+        assert_eq!(answer.trailers["grpc-status"], "0", "{request:?}");
+        assert_eq!(answer.message.unwrap().outcome(), pb::SetOutcome::Stored, "{request:?}");
+    }
+    let others = [
+        pb::SetRequest { condition: Some(Condition::IfAbsent(pb::IfAbsent {})), ..set("plain", "v") },
+        pb::SetRequest { namespace: "No!".into(), ..set("k", "v") },
+        set("", "v"),
+        set(&"k".repeat(1025), "v"),
+        pb::SetRequest { namespace: "No!".into(), content_type: "\n".into(), ..set("", "v") },
+        pb::SetRequest { content_type: "t".repeat(256), ..set("k", "v") },
+        set("too large", &"v".repeat((64 << 10) + 1)),
+        ttl(seconds(0, 0)),
+        ttl(seconds(-1, 0)),
+        ttl(seconds(1, -1)),
+        ttl(seconds(3601, 0)),
+        pb::SetRequest { content: None, ..set("k", "v") },
+        pb::SetRequest::default(),
+    ];
+    for request in others {
+        assert_alike::<pb::SetResponse>(&mut wire, &[], &body(&request.encode_to_vec())).await;
+    }
+    // Each way stores what it was given.
+    for (content_type, value) in [(PLAIN, "first"), (GENERAL, "second"), (PLAIN, "third")] {
+        exchange::<pb::SetResponse>(&mut wire, content_type, &[], &body(&set("k", value).encode_to_vec())).await;
+        let Some(Outcome::Hit(hit)) = replica.get("k").await.result else { panic!("not stored by {content_type}") };
+        assert_eq!(hit.value, value.as_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sets_are_answered_alike_without_redis() {
+    sets_are_answered_alike(Mode::standalone()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sets_are_answered_alike_with_redis() {
+    sets_are_answered_alike(Mode::with_redis().await).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_and_headers_are_answered_alike() {
     let replica = Replica::start(&[]).await;
     replica.set("k", "v").await;
     let mut wire = Wire::connect(replica.address).await;
-    let message = b"\x12\x01k";
+    bodies_are_answered_alike::<pb::GetResponse>(&mut wire, b"\x12\x01k").await;
+    bodies_are_answered_alike::<pb::SetResponse>(&mut wire, b"\x12\x01k\x1a\x01v").await;
+}
+
+/// Sends bodies and headers of every kind; `message` is a request that begins with its key.
+async fn bodies_are_answered_alike<A: Answer>(wire: &mut Wire, message: &[u8]) {
     let whole = body(message);
+    let and = |more: &[u8]| body(&[message, more].concat());
     let compressed = [&[1], &whole[1..]].concat();
     let bodies = [
         whole.clone(),
         // An unknown field, a field twice, a wrong wire type, a truncated field, text that is not UTF-8.
-        body(b"\x12\x01k\x7a\x01u"),
-        body(b"\x12\x01x\x12\x01k"),
-        body(b"\x10\x01"),
-        body(b"\x12\x09k"),
-        body(b"\x12\x01\xff"),
-        body(b"\x0a\x01\xff\x12\x01k"),
+        and(b"\xaa\x06\x01u"),
+        and(b"\x12\x01k"),
+        and(b"\x10\x01"),
+        and(b"\x12\x09k"),
+        and(b"\x12\x01\xff"),
+        and(b"\x0a\x01\xff"),
         // No message, a part of one, more than one, bytes behind it, a wrong flag.
         Vec::new(),
         body(b""),
@@ -182,7 +289,7 @@ async fn bodies_and_headers_are_answered_alike() {
         compressed.clone(),
     ];
     for body in bodies {
-        assert_alike(&mut wire, &[], &body).await;
+        assert_alike::<A>(wire, &[], &body).await;
     }
     let long_id = "i".repeat(129);
     let headers: [&[(&str, &str)]; 9] = [
@@ -197,8 +304,8 @@ async fn bodies_and_headers_are_answered_alike() {
         &[("unknown", "header"), ("unknown-bin", "AAEC")],
     ];
     for headers in headers {
-        assert_alike(&mut wire, headers, &whole).await;
-        assert_alike(&mut wire, headers, &compressed).await;
+        assert_alike::<A>(wire, headers, &whole).await;
+        assert_alike::<A>(wire, headers, &compressed).await;
     }
 }
 
@@ -210,10 +317,12 @@ async fn both_ways_count_alike() {
     for (way, content_type) in [PLAIN, GENERAL].into_iter().enumerate() {
         for key in ["k", "absent"] {
             let get = pb::GetRequest { key: key.into(), ..Default::default() };
-            exchange(&mut wire, content_type, &[], &body(&get.encode_to_vec())).await;
+            exchange::<pb::GetResponse>(&mut wire, content_type, &[], &body(&get.encode_to_vec())).await;
         }
+        let set = body(&set("another", "v").encode_to_vec());
+        exchange::<pb::SetResponse>(&mut wire, content_type, &[], &set).await;
         let (counts, gets) = (replica.counts("default").await, way as u64 + 1);
-        assert_eq!((counts.l1_hits, counts.misses), (gets, gets), "{content_type}");
+        assert_eq!((counts.l1_hits, counts.misses, counts.sets_stored), (gets, gets, gets + 1), "{content_type}");
     }
 }
 
@@ -224,8 +333,11 @@ async fn a_rate_limit_holds_for_both_ways() {
     let mut wire = Wire::connect(replica.address).await;
     let get = body(&pb::GetRequest { key: "k".into(), ..Default::default() }.encode_to_vec());
     // The write has used the only permit.
+    let set = body(&set("k", "v").encode_to_vec());
     for content_type in [PLAIN, GENERAL] {
-        let refused = exchange(&mut wire, content_type, &[], &get).await;
+        let refused = exchange::<pb::GetResponse>(&mut wire, content_type, &[], &get).await;
+        assert_eq!((&refused.headers["grpc-status"], refused.message), (&HeaderValue::from_static("8"), None));
+        let refused = exchange::<pb::SetResponse>(&mut wire, content_type, &[], &set).await;
         assert_eq!((&refused.headers["grpc-status"], refused.message), (&HeaderValue::from_static("8"), None));
     }
 }

@@ -222,6 +222,11 @@ impl Account {
         Ok(())
     }
 
+    /// Takes an amount until `give_back`, even beyond the limits.
+    pub fn count(&self, resource: Resource, amount: usize) {
+        self.add(resource, amount);
+    }
+
     /// Checks that there is room for `amount` more of which a request would then hold `held`.
     fn check(&self, resource: Resource, amount: usize, held: usize) -> Result<(), LimitReached> {
         let index = resource as usize;

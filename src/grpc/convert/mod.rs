@@ -24,7 +24,7 @@ pub use get::{default_consistency, get, get_response, miss_reason, stale_reason,
 pub use invalidate::{InvalidationPlan, invalidate, invalidate_response};
 pub use policy::{in_policy, listed_namespaces, namespace_policy, service_policy, set_policy};
 pub use release::{release, release_response};
-pub use set::{set, set_response};
+pub use set::{outcome as set_outcome, set, set_response};
 pub use touch::{touch, touch_response};
 pub use validator::{RequestContext, timestamp, to_wire, token_text};
 pub use watch::{watch_response, watching};

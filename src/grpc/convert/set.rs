@@ -102,7 +102,8 @@ pub fn set_response(answer: SetAnswer, mut token: Token, partitions: u16) -> pb:
     pb::SetResponse { outcome: outcome(answer.outcome).into(), version, token: token_text(&token, partitions) }
 }
 
-pub(super) fn outcome(outcome: SetOutcome) -> pb::SetOutcome {
+/// Returns the outcome as the contract names it.
+pub fn outcome(outcome: SetOutcome) -> pb::SetOutcome {
     match outcome {
         SetOutcome::Stored => pb::SetOutcome::Stored,
         SetOutcome::AlreadyPresent => pb::SetOutcome::AlreadyPresent,

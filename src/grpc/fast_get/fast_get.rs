@@ -1,48 +1,35 @@
-//! The decision whether a request is answered at once, and its answer.
+//! The decision whether a Get is plain, and its answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::Request;
 use http_body::Body;
-use tonic::{Code, Status};
 
-use super::request::{MAX_MESSAGE_BYTES, PlainGet, PlainHeaders, TEXTS};
+use super::request::{MAX_MESSAGE_BYTES, PlainGet, TEXTS};
 use super::response;
-use crate::cache::admission::slot::Facts;
-use crate::cache::error::CacheError;
+use crate::cache::admission::resource::Resource;
+use crate::cache::key::Key;
 use crate::cache::stats::LabeledHistograms;
-use crate::cache::tiered::GetAnswer;
-use crate::grpc::get::{AnswerAtOnce, NotInMemory};
-use crate::grpc::header_size;
+use crate::grpc::get::{AnswerAtOnce, AtOnce, NotInMemory};
 use crate::grpc::method_names::Method;
 use crate::grpc::middleware;
 use crate::grpc::middleware::AdmissionGate;
-use crate::grpc::request_body::{PREFIX_BYTES, PeekedFrame};
-use crate::grpc::request_headers::{REQUEST_ID, REQUEST_OVERHEAD_BYTES};
-use crate::grpc::rpc_metrics;
+use crate::grpc::plain_call::{Begun, PlainCall, PlainMessages, PlainMethod, PlainResponse, respond};
+use crate::grpc::request_body::PeekedFrame;
 use crate::grpc::service::CacheApi;
-use crate::grpc::slow_requests::RequestTiming;
-use crate::grpc::tracked_body::{ReadySlot, TrackedResponseBody, WriteProgress};
+use crate::grpc::tracked_body::{ReadySlot, WriteProgress};
 
 /// Path of the method.
 pub const PATH: &str = "/twintier.v1.CacheService/Get";
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const MESSAGES: PlainMessages = PlainMessages { path: PATH, max_bytes: MAX_MESSAGE_BYTES, texts: TEXTS };
 
-/// Answers Gets at once.
+/// Answers plain Gets.
 pub struct FastGet {
     api: Arc<CacheApi>,
-    /// Histogram of the duration of Gets, as table and row. `None` if it is not measured.
-    timing: Option<(Arc<LabeledHistograms>, usize)>,
-    /// Minimum duration of a request that is logged as slow.
-    slow_request: Option<Duration>,
-    /// Most memory of a request without its headers.
-    request_size: usize,
-    /// True if responses are compressed for callers that accept it.
-    compresses: bool,
+    method: PlainMethod,
 }
 
 // === impl FastGet ===
@@ -55,84 +42,65 @@ impl FastGet {
         method: &Method,
         timings: Option<&Arc<LabeledHistograms>>,
         compresses: bool,
-    ) -> Option<FastGet> {
-        let decoded_size = gate.schema.plain_size(method.input, MAX_MESSAGE_BYTES, TEXTS)?;
-        Some(FastGet {
-            api: api.clone(),
-            timing: timings.map(|timings| (timings.clone(), rpc_metrics::row(timings, PATH))),
-            slow_request: gate.slow_request,
-            request_size: REQUEST_OVERHEAD_BYTES + PREFIX_BYTES + MAX_MESSAGE_BYTES + decoded_size,
-            compresses,
-        })
+    ) -> Option<Arc<FastGet>> {
+        let method = PlainMethod::new(MESSAGES, gate, method, timings, compresses)?;
+        Some(Arc::new(FastGet { api: api.clone(), method }))
     }
 
-    /// Answers the request if it is a plain Get of an entry that is fresh in memory.
+    /// Answers the request if it is a plain Get, at once if its entry is fresh in memory.
     ///
     /// Otherwise nothing has happened but that the first frame of its body may have been read, into
     /// `peeked`.
-    pub fn answer<B>(
-        &self,
+    pub fn begin<B>(
+        self: &Arc<Self>,
         request: &mut Request<B>,
         peeked: &mut PeekedFrame<B::Error>,
         progress: &Arc<WriteProgress>,
-    ) -> Option<Response<TrackedResponseBody>>
+    ) -> Option<Begun>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        if request.uri().path() != PATH || request.method() != http::Method::POST {
-            return None;
-        }
-        let started_at = Instant::now();
-        let headers = PlainHeaders::read(request.headers(), self.compresses)?;
+        let headers = self.method.headers(request)?;
         let body = peeked.whole(request.body_mut())?;
         let plain = PlainGet::read(body)?;
-        let slot = ReadySlot::enter(progress, headers.memory + self.request_size)?;
-        let Some(AnswerAtOnce { answer, facts }) = self.look_up(&plain, started_at) else {
-            request.extensions_mut().insert(NotInMemory);
-            return None;
-        };
-        let mut response = self.respond(answer, slot).unwrap_or_else(|error| {
-            let mut refused = middleware::refuse(&error);
-            header_size::limit(refused.headers_mut());
-            refused
-        });
-        if let Some(id) = headers.request_id {
-            response.headers_mut().insert(REQUEST_ID, id);
+        let slot = ReadySlot::enter(progress, self.method.max_memory(&headers))?;
+        match self.look_up(&plain, headers.started_at) {
+            AtOnce::Answered(AnswerAtOnce { answer, facts }) => {
+                let frame = answer.map(|answer| response::encode(&answer, self.api.context.partitions));
+                let response = respond(frame, slot, true, headers.request_id);
+                self.method.answered(headers.started_at, facts, &response);
+                Some(Begun::Answered(response))
+            }
+            AtOnce::NotInMemory(key) => {
+                let memory = self.method.memory(&headers, body.len(), plain.text_bytes());
+                let Some(taken) = progress.account().try_take(Resource::Bytes, memory) else {
+                    request.extensions_mut().insert(NotInMemory);
+                    return None;
+                };
+                let call = self.method.call(headers, slot, taken);
+                Some(Begun::Waits(Box::pin(self.clone().read(call, key))))
+            }
+            AtOnce::General => None,
         }
-        self.measure(started_at, facts, response.headers());
-        Some(response)
     }
 
     /// Asks memory. A panic is an answer: INTERNAL.
-    fn look_up(&self, plain: &PlainGet<'_>, started_at: Instant) -> Option<AnswerAtOnce> {
-        let is_slow = || self.slow_request.is_some_and(|slow| started_at.elapsed() >= slow);
+    fn look_up(&self, plain: &PlainGet<'_>, started_at: Instant) -> AtOnce {
+        let is_slow = || self.method.is_slow(started_at);
         let work = AssertUnwindSafe(|| self.api.get_at_once(plain.namespace, plain.key, is_slow));
-        let panicked = |_| Some(AnswerAtOnce { answer: Err(middleware::panicked()), facts: None });
+        let panicked = |_| AtOnce::Answered(AnswerAtOnce { answer: Err(middleware::panicked()), facts: None });
         catch_unwind(work).unwrap_or_else(panicked)
     }
 
-    fn respond(
-        &self,
-        answer: Result<GetAnswer, CacheError>,
-        mut slot: ReadySlot,
-    ) -> Result<Response<TrackedResponseBody>, CacheError> {
-        let frame = response::encode(&answer?, self.api.context.partitions);
-        slot.take(&frame)?;
-        let mut response = Response::new(TrackedResponseBody::ready(frame, slot));
-        response.headers_mut().insert(CONTENT_TYPE, GRPC);
-        Ok(response)
-    }
-
-    /// Records the duration, and logs a slow request.
-    fn measure(&self, started_at: Instant, facts: Option<Facts>, headers: &HeaderMap) {
-        // A success has its status in the trailers.
-        let code = || Status::from_header_map(headers).map_or(Code::Ok, |status| status.code());
-        if let Some((table, row)) = &self.timing {
-            table.observe(*row, code() as usize, started_at.elapsed());
-        }
-        if let Some(facts) = facts {
-            let timing = RequestTiming { path: Uri::from_static(PATH), started_at, queued: Duration::ZERO };
-            timing.log(code(), facts, false);
-        }
+    /// Reads an entry that memory does not have.
+    async fn read(self: Arc<Self>, call: PlainCall, key: Key) -> PlainResponse {
+        let started_at = call.started_at();
+        let deadline = self.api.context.clock.now().plus(call.left());
+        let work = async {
+            let is_slow = || self.method.is_slow(started_at);
+            let AnswerAtOnce { answer, facts } = self.api.get_beyond_memory(&key, deadline, is_slow).await;
+            (answer.map(|answer| response::encode(&answer, self.api.context.partitions)), facts)
+        };
+        self.method.answer(call, true, work).await
     }
 }

@@ -1,4 +1,5 @@
-//! A Get that memory answers at once, without a task, a timer or generated messages.
+//! A plain Get: memory answers it at once, without a task or a timer; the other tier without
+//! generated messages.
 //!
 //! Any other request is left to the generated service. Both ways give the same response:
 //! `tests/api/two_ways.rs` compares them byte by byte.

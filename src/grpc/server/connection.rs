@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::Either;
+use futures_util::future::{Either, FutureExt as _};
 use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -23,6 +23,7 @@ use super::write_buffer::WriteBuffer;
 use crate::cache::admission::limits::Admission;
 use crate::cache::admission::slot::Streams;
 use crate::grpc::not_grpc::ProxyWarnings;
+use crate::grpc::plain_call::Begun;
 use crate::grpc::request_body::{PeekedBody, PeekedFrame};
 use crate::grpc::tracked_body::WriteProgress;
 use crate::net::acceptor::AcceptedConnection;
@@ -134,12 +135,15 @@ async fn serve_http2(
         let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
         service_fn(move |mut request| {
             let mut first = PeekedFrame::NONE;
-            if let Some(response) = shared.services.answer_at_once(&mut request, &mut first, &progress) {
-                return Either::Left(ready(Ok::<_, Infallible>(response)));
+            match shared.services.begin_plain(&mut request, &mut first, &progress) {
+                Some(Begun::Answered(response)) => return Either::Left(ready(Ok::<_, Infallible>(response))),
+                Some(Begun::Waits(answer)) => return Either::Right(Either::Left(answer.map(Ok))),
+                None => {}
             }
             let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
             let request = request.map(|rest| PeekedBody { first, rest });
-            Either::Right(Box::pin(async move { Ok(shared.services.answer(request, peer, &progress, &closing).await) }))
+            let answer = async move { Ok(shared.services.answer(request, peer, &progress, &closing).await) };
+            Either::Right(Either::Right(Box::pin(answer)))
         })
     };
     // Streams that wait for a lease come on top, so that they leave room for others.

@@ -20,6 +20,8 @@ use crate::grpc::admin::AdminApi;
 use crate::grpc::decoded_size::Schema;
 use crate::grpc::fast_get;
 use crate::grpc::fast_get::FastGet;
+use crate::grpc::fast_set;
+use crate::grpc::fast_set::FastSet;
 use crate::grpc::header_size;
 use crate::grpc::health::HealthApi;
 use crate::grpc::method_names;
@@ -27,6 +29,7 @@ use crate::grpc::method_names::{Method, ServiceKind};
 use crate::grpc::middleware;
 use crate::grpc::middleware::{AdmissionGate, MAX_PROBE_MESSAGE_BYTES, RpcContext};
 use crate::grpc::not_grpc;
+use crate::grpc::plain_call::Begun;
 use crate::grpc::reflection::{Descriptors, ReflectionApi};
 use crate::grpc::request_body::{PeekedBody, PeekedFrame};
 use crate::grpc::rpc_metrics::RpcMetrics;
@@ -85,7 +88,8 @@ pub(super) struct Services {
     gate: AdmissionGate,
     /// The served methods by path.
     methods: HashMap<String, Method>,
-    fast_get: Option<FastGet>,
+    fast_get: Option<Arc<FastGet>>,
+    fast_set: Option<Arc<FastSet>>,
     cache: CacheServiceServer<CacheApi>,
     admin: Option<AdminServiceServer<AdminApi>>,
     readiness: HealthApi,
@@ -145,13 +149,17 @@ impl Services {
         let methods = method_names::table(&messages, admin.is_some(), reflection.is_some());
         let cache = Arc::new(cache);
         // A traced request needs its span.
-        let method = methods.get(fast_get::PATH).filter(|_| tracing.is_none());
+        let method = |path| methods.get(path).filter(|_| tracing.is_none());
+        let (timing, compresses) = (timings.as_ref(), config.compression);
         let fast_get =
-            method.and_then(|method| FastGet::new(&cache, &gate, method, timings.as_ref(), config.compression));
+            method(fast_get::PATH).and_then(|method| FastGet::new(&cache, &gate, method, timing, compresses));
+        let fast_set =
+            method(fast_set::PATH).and_then(|method| FastSet::new(&cache, &gate, method, timing, compresses));
         let cache = CacheServiceServer::from_arc(cache).max_decoding_message_size(max_request_size);
         Services {
             methods,
             fast_get,
+            fast_set,
             readiness: health.clone(),
             health: accept_compressed!(HealthServer::new(health).max_decoding_message_size(MAX_PROBE_MESSAGE_BYTES)),
             reflection,
@@ -164,14 +172,15 @@ impl Services {
         }
     }
 
-    /// Answers a Get that memory can answer without a wait.
-    pub fn answer_at_once(
+    /// Begins a plain Get or Set. `None` if `answer` has to answer the request.
+    pub fn begin_plain(
         &self,
         request: &mut Request<Incoming>,
         peeked: &mut PeekedFrame<hyper::Error>,
         progress: &Arc<WriteProgress>,
-    ) -> Option<http::Response<TrackedResponseBody>> {
-        self.fast_get.as_ref()?.answer(request, peeked, progress)
+    ) -> Option<Begun> {
+        let get = self.fast_get.as_ref().and_then(|get| get.begin(request, peeked, progress));
+        get.or_else(|| self.fast_set.as_ref()?.begin(request, peeked, progress))
     }
 
     /// Answers an RPC, or a request that is none.

@@ -73,19 +73,37 @@ impl TripRequest {
     /// Adds a command whose reply has at most about `value_bytes` bytes beside what any reply may
     /// have.
     pub fn command(&mut self, arguments: &[&[u8]], value_bytes: usize) {
-        self.length(b'*', arguments.len());
-        for argument in arguments {
-            self.length(b'$', argument.len());
-            self.bytes.extend_from_slice(argument);
-            self.bytes.extend_from_slice(b"\r\n");
-        }
+        self.begin(arguments.len(), value_bytes);
+        arguments.iter().for_each(|argument| self.argument(argument));
+    }
+
+    /// Begins a command of so many arguments, which are added next.
+    pub fn begin(&mut self, arguments: usize, value_bytes: usize) {
+        self.length(b'*', arguments);
         self.replies += 1;
         self.value_bytes += value_bytes;
     }
 
+    /// Adds an argument to the command that was begun.
+    pub fn argument(&mut self, argument: &[u8]) {
+        self.length(b'$', argument.len());
+        self.bytes.extend_from_slice(argument);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds a number as an argument.
+    pub fn number(&mut self, number: u64) {
+        self.argument(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Reserves room for so many bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
     fn length(&mut self, kind: u8, length: usize) {
         self.bytes.push(kind);
-        self.bytes.extend_from_slice(length.to_string().as_bytes());
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
         self.bytes.extend_from_slice(b"\r\n");
     }
 

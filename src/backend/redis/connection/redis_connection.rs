@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::context::RedisContext;
-use super::direct_trips::DirectTrips;
+use super::direct_trips::{DirectTrips, TripRequest};
 use super::fred_client::{ClientTask, Purpose, open_data_client};
 use super::large_values::Moved;
 use super::primary::Primary;
@@ -225,25 +225,31 @@ impl Connection {
         }
     }
 
-    /// Runs a script without keeping its arguments for a second attempt.
+    /// Begins a trip that runs a script with so many names and further arguments, which are added
+    /// next.
+    pub fn script_trip(&self, script: Script, names: usize, arguments: usize) -> TripRequest {
+        let mut request = TripRequest::default();
+        request.begin(3 + names + arguments, 0);
+        request.argument(b"EVALSHA");
+        request.argument(self.shas[script as usize].as_bytes());
+        request.number(names as u64);
+        request
+    }
+
+    /// Runs a script by a trip of [`script_trip`](Self::script_trip).
     ///
     /// `None` if Redis has forgotten the script. It has not run, and is loaded for the next time.
-    pub async fn run_loaded(
-        &self,
-        script: Script,
-        keys: Vec<fred::types::Key>,
-        args: Vec<Value>,
-    ) -> Result<Option<Vec<Value>>, Error> {
+    pub async fn run_trip(&self, script: Script, request: TripRequest) -> Result<Option<Vec<Value>>, Error> {
         self.context.commands.inc();
-        match self.client.evalsha(self.shas[script as usize].as_str(), keys, args).await {
-            Ok(Value::Array(values)) => Ok(Some(values)),
-            Ok(_) => Err(Error::new(ErrorKind::Protocol, "unexpected reply to a script")),
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
+        match self.trips.exchange(request).await?.pop() {
+            Some(Ok(Value::Array(values))) => Ok(Some(values)),
+            Some(Err(error)) if error.details().starts_with("NOSCRIPT") => {
                 // If this fails, the next run finds it missing again.
                 let _ = self.client.script_load::<Value, _>(self.context.script(script)).await;
                 Ok(None)
             }
-            Err(error) => Err(error),
+            Some(Err(error)) => Err(error),
+            _ => Err(Error::new(ErrorKind::Protocol, "unexpected reply to a script")),
         }
     }
 

@@ -3,6 +3,8 @@
 //! The hash tag is the partition's and never holds user bytes, so that all names of a partition
 //! share a Cluster slot.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fred::util::redis_keyslot;
 
@@ -17,6 +19,8 @@ pub struct KeySchema {
     partitions: u16,
     sharded: bool,
     database: u8,
+    /// The counters by partition: each trip names many of them.
+    counters: Arc<[Box<str>]>,
 }
 
 impl KeySchema {
@@ -24,7 +28,8 @@ impl KeySchema {
     ///
     /// `sharded`: partitions live in different slots of a Cluster.
     pub fn new(prefix: &str, partitions: u16, sharded: bool) -> KeySchema {
-        KeySchema { prefix: prefix.to_owned(), partitions, sharded, database: 0 }
+        let counters = (0..partitions).map(|partition| counter(prefix, partition).into()).collect();
+        KeySchema { prefix: prefix.to_owned(), partitions, sharded, database: 0, counters }
     }
 
     /// Returns these names for the database of that number.
@@ -59,7 +64,12 @@ impl KeySchema {
 
     /// The counter of a partition.
     pub fn counter(&self, partition: u16) -> String {
-        format!("{}:{{{partition}}}:c", self.prefix)
+        counter(&self.prefix, partition)
+    }
+
+    /// The counter of a partition, without building its name.
+    pub fn counter_name(&self, partition: u16) -> &str {
+        self.counters.get(usize::from(partition)).map_or("", |name| name)
     }
 
     /// The counters of `partitions`, in order.
@@ -144,8 +154,12 @@ impl KeySchema {
     /// A name of that kind for a key.
     fn beside(&self, kind: char, key: KeyRef<'_>) -> Bytes {
         let partition = key.partition(self.partitions);
-        let name = format!("{}:{{{partition}}}:{kind}:{}:", self.prefix, key.namespace.name()).into_bytes();
-        [&name[..], key.bytes].concat().into()
+        let counter = self.counter_name(partition).as_bytes();
+        // It ends with the kind of the counter.
+        let beginning = &counter[..counter.len().saturating_sub(1)];
+        let mut encoded = [0; 4];
+        let kind = kind.encode_utf8(&mut encoded).as_bytes();
+        [beginning, kind, b":", key.namespace.name().as_bytes(), b":", key.bytes].concat().into()
     }
 
     /// The young and the old hash of invalidated prefixes and tags.
@@ -205,6 +219,11 @@ impl KeySchema {
     pub fn invalidation_field(&self, namespace: &str) -> String {
         format!("n:{namespace}")
     }
+}
+
+/// The counter of a partition.
+fn counter(prefix: &str, partition: u16) -> String {
+    format!("{prefix}:{{{partition}}}:c")
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 //! Almost every write is one. They need no reading of the entry that they replace, so the writes of
 //! many callers travel in one script.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
-use fred::types::Value;
 
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::compression::Packed;
 use crate::backend::redis::schema::keys::KeySchema;
+use crate::cache::namespace::Namespace;
 use crate::cache::tier::{Condition, Write};
 
 /// Bytes of an entry before its header: they say which version it is, and when it was written.
@@ -22,8 +24,8 @@ const KEY_OVERHEAD: usize = 4;
 pub(super) struct PlainWrite {
     /// The partition.
     pub partition: u16,
-    /// Name of the namespace.
-    pub namespace: Box<str>,
+    /// The namespace.
+    pub namespace: Arc<Namespace>,
     /// The entries, of different keys.
     pub entries: Vec<PlainEntry>,
 }
@@ -32,6 +34,8 @@ pub(super) struct PlainWrite {
 pub(super) struct PlainEntry {
     /// Its name in Redis.
     pub name: Bytes,
+    /// Hash of the key. Another key may have the same.
+    pub digest: u64,
     /// Size of the key at the end of the name.
     key_size: usize,
     /// Time that it is kept (ms); 0 if it has no end.
@@ -53,9 +57,15 @@ pub(super) fn is_plain(write: &Write) -> bool {
 // === impl PlainWrite ===
 
 impl PlainWrite {
-    /// Encodes writes of one namespace and partition.
-    pub fn new(keys: &KeySchema, partition: u16, writes: &[Write], values: &[Packed]) -> PlainWrite {
-        let namespace = writes.first().map_or("", |write| write.key.namespace().name()).into();
+    /// Encodes writes of `namespace` and `partition`.
+    pub fn new(
+        keys: &KeySchema,
+        namespace: &Arc<Namespace>,
+        partition: u16,
+        writes: &[Write],
+        values: &[Packed],
+    ) -> PlainWrite {
+        let namespace = namespace.clone();
         let entries = writes.iter().zip(values).map(|(write, value)| PlainEntry::new(keys, write, value)).collect();
         PlainWrite { partition, namespace, entries }
     }
@@ -81,6 +91,7 @@ impl PlainEntry {
         bytes.put_slice(&value.bytes);
         PlainEntry {
             name: keys.entry(write.key.as_ref()),
+            digest: write.key.as_ref().digest(),
             key_size: write.key.bytes().len(),
             kept: kept_millis(write),
             bytes: bytes.freeze(),
@@ -98,11 +109,6 @@ impl PlainEntry {
     /// Size of the name before the key.
     pub fn key_at(&self) -> usize {
         self.name.len() - self.key_size
-    }
-
-    /// The arguments of the script for this entry.
-    pub fn arguments(self) -> [Value; 2] {
-        [self.kept.to_string().into(), Value::Bytes(self.bytes)]
     }
 }
 

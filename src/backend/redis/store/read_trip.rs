@@ -3,7 +3,6 @@
 //! A trip reads the counter of each partition and namespace once, and then the entries. Each caller
 //! keeps its own deadline and its own place in flight.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -36,6 +35,9 @@ use crate::sync::Mutex;
 const LIMITS: TripLimits = TripLimits { trips: 2, requests: 256, bytes: TRIP_BYTES };
 /// Approximate bytes of a small value of unknown size.
 pub(super) const TYPICAL_BYTES: usize = 2 * 1024;
+
+/// Approximate bytes of a command.
+const COMMAND_BYTES: usize = 112;
 
 /// The part of each entry that a read requests, and the connection for it.
 #[derive(Clone, Copy, Debug)]
@@ -112,12 +114,16 @@ pub(super) struct ReadTrips {
 struct TripPlan {
     counters: Vec<PlannedCounter>,
     entries: Vec<PlannedEntry>,
+    /// The last counter of each partition, as its index and one more; 0 if there is none.
+    last: Vec<usize>,
 }
 
 struct PlannedCounter {
-    name: String,
+    partition: u16,
     field: String,
     floor: Version,
+    /// The counter of its partition before it, in the form of [`TripPlan::last`].
+    before: usize,
 }
 
 struct PlannedEntry {
@@ -191,7 +197,7 @@ impl ReadTrips {
     ) -> Result<EntriesReply, CommandError> {
         let sent_at = self.context.clock.now();
         let plan = TripPlan::of([&read].into_iter(), &self.context.keys, |partition| self.context.floor(partition));
-        let request = plan.request();
+        let request = plan.request(&self.context.keys);
         let command = CommandKind::Pipeline(request.commands());
         let replies = self.executor.call_large(shard, load, command, |on| exchange(on, request)).await?;
         Ok(EntriesReply { sent_at, entries: plan.read(replies).collect() })
@@ -246,7 +252,7 @@ async fn make_trip(context: &RedisContext, executor: &CommandExecutor, shard: &S
     let plan = TripPlan::of(reads.iter().map(|(read, _)| read), &context.keys, |partition| context.floor(partition));
     let answer = match executor.route_for_reads(shard, deadline) {
         Ok(route) => {
-            let request = plan.request();
+            let request = plan.request(&context.keys);
             let command = CommandKind::Pipeline(request.commands());
             executor.send(route, places, command, |on| exchange(on, request)).await
         }
@@ -288,37 +294,47 @@ impl TripPlan {
         keys: &KeySchema,
         floor: impl Fn(u16) -> Version,
     ) -> TripPlan {
-        let mut plan = TripPlan::default();
-        let mut planned: HashMap<(u16, &str), usize> = HashMap::new();
+        let mut plan = TripPlan { last: vec![0; usize::from(keys.partitions())], ..TripPlan::default() };
         for read in reads {
             for (partition, name) in &read.entries {
-                let counter = *planned.entry((*partition, &read.field)).or_insert_with(|| {
-                    plan.counters.push(PlannedCounter {
-                        name: keys.counter(*partition),
-                        field: read.field.clone(),
-                        floor: floor(*partition),
-                    });
-                    plan.counters.len() - 1
-                });
+                let counter = plan.counter(*partition, &read.field, &floor);
                 plan.entries.push(PlannedEntry { name: name.clone(), counter, reach: read.reach });
             }
         }
         plan
     }
 
+    /// The index of the counter of a partition, with this field. Adds it if it is new.
+    fn counter(&mut self, partition: u16, field: &str, floor: impl Fn(u16) -> Version) -> usize {
+        let last = &mut self.last[usize::from(partition)];
+        let (mut next, before) = (*last, *last);
+        while let Some(index) = next.checked_sub(1) {
+            if self.counters[index].field == field {
+                return index;
+            }
+            next = self.counters[index].before;
+        }
+        self.counters.push(PlannedCounter { partition, field: field.to_owned(), floor: floor(partition), before });
+        *last = self.counters.len();
+        self.counters.len() - 1
+    }
+
     /// The commands: the counters before the entries, so that an absence is never taken for newer
     /// than it is; each remaining time before its value.
-    fn request(&self) -> TripRequest {
+    fn request(&self, keys: &KeySchema) -> TripRequest {
         let mut request = TripRequest::default();
-        for PlannedCounter { name, field, .. } in &self.counters {
+        request.reserve(COMMAND_BYTES * (self.counters.len() + self.entries.len()));
+        for PlannedCounter { partition, field, .. } in &self.counters {
+            let name = keys.counter_name(*partition).as_bytes();
             let [epoch, sequence, trusted] = PartitionCounter::FIELDS.map(str::as_bytes);
-            request.command(&[b"HMGET", name.as_bytes(), epoch, sequence, trusted, field.as_bytes()], 0);
+            request.command(&[b"HMGET", name, epoch, sequence, trusted, field.as_bytes()], 0);
         }
         for PlannedEntry { name, reach, .. } in &self.entries {
             if reach.life {
                 request.command(&[b"PTTL", name], 0);
             }
-            request.command(&[b"GETRANGE", name, b"0", reach.last.to_string().as_bytes()], reach.last);
+            let mut digits = itoa::Buffer::new();
+            request.command(&[b"GETRANGE", name, b"0", digits.format(reach.last).as_bytes()], reach.last);
         }
         request
     }
@@ -359,9 +375,9 @@ mod tests {
             read("i:a", &[(2, "m")], true),
             read("i:b", &[(2, "n")], false),
         ];
-        let plan =
-            TripPlan::of(reads.iter(), &KeySchema::new("p", 4, false), |partition| Version::new(1, partition.into()));
-        let request = plan.request();
+        let keys = KeySchema::new("p", 4, false);
+        let plan = TripPlan::of(reads.iter(), &keys, |partition| Version::new(1, partition.into()));
+        let request = plan.request(&keys);
         let text = String::from_utf8_lossy(request.bytes()).replace("\r\n", " ");
         let words: Vec<&str> = text.split(' ').filter(|word| !word.starts_with(['*', '$'])).collect();
         assert_eq!(

@@ -38,7 +38,7 @@ impl RedisL2 {
         // A change with a ticket has a message of its own.
         let may_be_plain = context.ticket == 0 && !first.key.namespace().policy().immutable;
         if may_be_plain && writes.iter().all(is_plain) && self.context.config.safeguards.on(Safeguard::OneStep) {
-            let plain = PlainWrite::new(&self.context.keys, partition, writes, &values);
+            let plain = PlainWrite::new(&self.context.keys, first.key.namespace(), partition, writes, &values);
             if plain.size() <= SMALL_VALUE_BYTES {
                 match self.write_trips.write(plain, context.timeout.deadline).await {
                     Ok(Some(version)) => {

@@ -4,27 +4,31 @@
 //! does not cancel its write.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes};
-use fred::types::{Key, Value};
+use bytes::BufMut;
+use fred::types::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use super::plain_write::PlainWrite;
+use super::plain_write::{PlainEntry, PlainWrite};
 use crate::backend::redis::command::batcher::{Batcher, TripLimits, Trips};
 use crate::backend::redis::command::command_error::{CommandError, LostAnswer};
 use crate::backend::redis::command::executor::CommandExecutor;
 use crate::backend::redis::command::spans;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::context::RedisContext;
+use crate::backend::redis::connection::direct_trips::TripRequest;
 use crate::backend::redis::connection::large_values;
 use crate::backend::redis::connection::large_values::TRIP_BYTES;
+use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
+use crate::cache::namespace::Namespace;
 use crate::cache::tier::L2Error;
 use crate::cache::version::Version;
 
@@ -61,6 +65,10 @@ struct PendingWrite {
 
 /// Writes of one namespace and partition, of different keys: they share a version.
 struct TripStep {
+    partition: u16,
+    namespace: Arc<Namespace>,
+    /// Number of the steps before it that write one of its keys.
+    round: usize,
     /// The highest position seen of the partition.
     seen: Version,
     not_after: u64,
@@ -166,11 +174,8 @@ impl WriteTrips {
             Ok(connection) => connection,
             Err(failure) => return (steps, Err(failure)),
         };
-        let earliest = steps.iter().map(|step| step.not_after).min().unwrap_or(0);
-        let mut keys: Vec<Key> = Vec::with_capacity(2 * steps.len());
-        let mut args: Vec<Value> = vec![earliest.to_string().into(), connection.identity.as_str().into()];
-        steps.iter_mut().for_each(|step| self.encode(step, &mut keys, &mut args));
-        let run = connection.run_loaded(Script::WriteBatch, keys, args);
+        let request = self.encode(&connection, &mut steps);
+        let run = connection.run_trip(Script::WriteBatch, request);
         let answer = self.executor.make_trip(&connection, COMMAND, run).await;
         (steps, answer)
     }
@@ -182,11 +187,12 @@ impl WriteTrips {
     /// partition of which nothing is known yet.
     fn steps(&self, shard: &Arc<Shard>, writes: Vec<PendingWrite>) -> Vec<TripStep> {
         let now = self.context.clock.now();
-        let mut rounds: HashMap<Bytes, usize> = HashMap::with_capacity(writes.len());
-        let mut places: HashMap<(u16, Box<str>, usize), usize> = HashMap::new();
+        let mut rounds: HashMap<u64, usize, BuildHasherDefault<DigestHasher>> = HashMap::default();
+        rounds.reserve(writes.len());
         let mut steps: Vec<TripStep> = Vec::new();
         for pending in writes {
-            let seen = self.context.floor(pending.write.partition);
+            let partition = pending.write.partition;
+            let seen = self.context.floor(partition);
             if pending.deadline <= now {
                 let error = L2Error::unavailable(LostAnswer::TimedOut.reason());
                 pending.end(Err(CommandError::NotSent(error)));
@@ -196,13 +202,17 @@ impl WriteTrips {
                 pending.end(Ok(None));
                 continue;
             }
-            let names = || pending.write.entries.iter().map(|entry| &entry.name);
-            let round = names().filter_map(|name| rounds.get(name)).max().map_or(0, |round| round + 1);
-            names().for_each(|name| _ = rounds.insert(name.clone(), round));
-            let place = places.entry((pending.write.partition, pending.write.namespace.clone(), round));
-            let place = *place.or_insert(steps.len());
+            let digests = || pending.write.entries.iter().map(|entry| entry.digest);
+            let round = digests().filter_map(|digest| rounds.get(&digest)).max().map_or(0, |round| round + 1);
+            digests().for_each(|digest| _ = rounds.insert(digest, round));
+            let same = |step: &TripStep| {
+                let namespace = &pending.write.namespace;
+                (step.partition, step.round) == (partition, round) && step.namespace.name() == namespace.name()
+            };
+            let place = steps.iter().position(same).unwrap_or(steps.len());
             if place == steps.len() {
-                steps.push(TripStep { seen, not_after: u64::MAX, writes: Vec::new() });
+                let namespace = pending.write.namespace.clone();
+                steps.push(TripStep { partition, namespace, round, seen, not_after: u64::MAX, writes: Vec::new() });
             }
             let step = &mut steps[place];
             step.not_after = step.not_after.min(pending.not_after);
@@ -211,34 +221,52 @@ impl WriteTrips {
         steps
     }
 
-    /// Adds the keys and arguments of a step, and takes the entries from it.
-    fn encode(&self, step: &mut TripStep, keys: &mut Vec<Key>, args: &mut Vec<Value>) {
-        let Some(first) = step.writes.first() else { return };
-        let (partition, namespace) = (first.write.partition, first.write.namespace.clone());
+    /// Encodes the call of the script, and drops the entries.
+    fn encode(&self, connection: &Connection, steps: &mut [TripStep]) -> TripRequest {
         let schema = &self.context.keys;
-        let entries = || step.writes.iter().flat_map(|pending| &pending.write.entries);
-        let (count, key_at) = (entries().count(), entries().next().map_or(0, |entry| entry.key_at()));
+        let entries: usize = steps.iter().map(|step| step.entries().count()).sum();
+        let (names, arguments) = (steps.len() + entries, 2 + 3 * steps.len() + 2 * entries);
+        let mut request = connection.script_trip(Script::WriteBatch, names, arguments);
+        let bytes: usize = steps.iter().flat_map(|step| &step.writes).map(|pending| pending.write.size()).sum();
+        request.reserve(bytes + 32 * (names + arguments) + 192 * steps.len());
+        for step in &*steps {
+            request.argument(schema.counter_name(step.partition).as_bytes());
+            step.entries().for_each(|entry| request.argument(&entry.name));
+        }
+        request.number(steps.iter().map(|step| step.not_after).min().unwrap_or(0));
+        request.argument(connection.identity.as_bytes());
         let mut facts = Vec::with_capacity(128);
-        facts.put_u16(count as u16);
+        for step in steps {
+            facts.clear();
+            self.put_facts(step, &mut facts);
+            request.argument(&facts);
+            request.argument(&codec::message_head(false, step.partition, self.context.replica, 0));
+            let mut message = codec::set_effect(step.namespace.name());
+            for entry in step.writes.iter_mut().flat_map(|pending| pending.write.entries.drain(..)) {
+                request.number(entry.kept);
+                request.argument(&entry.bytes);
+                entry.announce(&mut message);
+            }
+            request.argument(&message);
+        }
+        request
+    }
+
+    /// Writes the facts of a step, as the script reads them.
+    fn put_facts(&self, step: &TripStep, facts: &mut Vec<u8>) {
+        let schema = &self.context.keys;
+        let key_at = step.entries().next().map_or(0, PlainEntry::key_at);
+        facts.put_u16(step.entries().count() as u16);
         facts.put_u16(key_at as u16);
         facts.put_u64(step.not_after);
         facts.put_u64(step.seen.sequence);
         facts.put_u64(step.seen.epoch);
-        let texts = [step.seen.epoch.to_string(), schema.invalidation_field(&namespace), schema.channel(partition)];
+        let field = schema.invalidation_field(step.namespace.name());
+        let texts = [step.seen.epoch.to_string(), field, schema.channel(step.partition)];
         for text in texts {
             facts.put_u16(text.len() as u16);
             facts.put_slice(text.as_bytes());
         }
-        let mut message = codec::set_effect(&namespace);
-        entries().for_each(|entry| entry.announce(&mut message));
-        keys.push(schema.counter(partition).into());
-        args.push(Value::Bytes(facts.into()));
-        args.push(Value::Bytes(codec::message_head(false, partition, self.context.replica, 0).into()));
-        for entry in step.writes.iter_mut().flat_map(|pending| pending.write.entries.drain(..)) {
-            keys.push(entry.name.clone().into());
-            args.extend(entry.arguments());
-        }
-        args.push(Value::Bytes(message.into()));
     }
 
     /// Hands the writes of a step their outcome. The reply lacks the sequence if it is not ours.
@@ -259,11 +287,37 @@ impl WriteTrips {
     }
 }
 
+// === impl TripStep ===
+
+impl TripStep {
+    fn entries(&self) -> impl Iterator<Item = &PlainEntry> {
+        self.writes.iter().flat_map(|pending| &pending.write.entries)
+    }
+}
+
 // === impl PendingWrite ===
 
 impl PendingWrite {
     /// Hands the caller its outcome. It may have given up.
     fn end(self, outcome: Outcome) {
         let _ = self.outcome.send(outcome);
+    }
+}
+
+/// Hasher of digests, which are hashes already.
+#[derive(Default)]
+struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, digest: u64) {
+        self.0 = digest;
     }
 }
