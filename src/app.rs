@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::field::display;
 
 use crate::admin::{self, Admin, AdminConfig, AdminListeners};
+use crate::announce::{announce, hint};
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::MemoryL1;
-use crate::backend::redis::tls::{self as redis_tls, TlsError};
+use crate::backend::redis::tls as redis_tls;
 use crate::backend::redis::{self, RedisSetup};
 use crate::cache::admission::limits::Admission;
 use crate::cache::clock::Clock;
@@ -35,13 +36,13 @@ use crate::cache::tiered::Tiered;
 use crate::config::Config;
 use crate::grpc::health::HealthApi;
 use crate::grpc::{
-    AdminApi, CacheApi, GrpcListener, Hint, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics,
+    AdminApi, CacheApi, GrpcListener, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics,
 };
-use crate::net::listener::ListenError;
-use crate::reload::{Reload, ServerTls, start_tls};
+use crate::reload::{Reload, Reloader, ServerTls, start_tls};
 use crate::shutdown::{Lifecycle, Stop};
+pub use crate::start_error::StartError;
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
-use crate::tls::{TlsProblems, warn_of_expiry};
+use crate::tls::warn_of_expiry;
 
 /// Part of `drain.timeout` reserved for the shutdown after the last RPC.
 const SHUTDOWN_RESERVE: Duration = Duration::from_secs(1);
@@ -69,20 +70,6 @@ pub struct Observers {
     pub log_level: Option<Arc<LogLevel>>,
 }
 
-/// Error that prevents a start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The process cannot listen on an address.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// TLS towards Redis cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// TLS for callers cannot be set up.
-    #[error(transparent)]
-    ServerTls(#[from] TlsProblems),
-}
-
 /// Sockets that are bound before anything else is started.
 struct Listeners {
     grpc: Vec<GrpcListener>,
@@ -101,6 +88,13 @@ struct CacheParts {
     coherence: Arc<Coherence>,
     namespaces: Arc<Namespaces>,
     clock: Arc<dyn Clock>,
+}
+
+/// Identity and state of a replica, which its reports show.
+struct ReplicaState {
+    replica: Replica,
+    health: watch::Receiver<Health>,
+    security: Arc<SecurityStats>,
 }
 
 /// Parts that share the state of a replica with its fleet and report it.
@@ -157,15 +151,11 @@ impl App {
         let (health_sender, health) = watch::channel(Health::starting());
         let (drain, drained) = watch::channel(false);
         let core = build_cache(&config, redis_tls);
-        let fleet = build_fleet(&config, &core, replica, health, security, &observers.metrics);
+        let state = ReplicaState { replica, health, security };
+        let fleet = build_fleet(&config, &core, state, &observers.metrics);
         let parts = ServiceParts { config, core, fleet, lifecycle: Lifecycle::default() };
         spawn_background(&parts, health_sender, drained);
-        if let Some(tls) = &tls {
-            parts.lifecycle.spawn(warn_of_expiry(tls.clone()));
-        }
-        if let Some((reloader, hangups)) = reload {
-            parts.lifecycle.spawn(reloader.run(hangups));
-        }
+        spawn_security(&parts.lifecycle, tls.clone(), reload);
         let (serving, admin) = serve(&parts, Listeners { grpc, admin, tls }, observers, drain);
         Ok(App { address, serving, admin, parts })
     }
@@ -253,14 +243,8 @@ fn build_cache(config: &Config, tls: Option<rustls::ClientConfig>) -> CacheParts
 }
 
 /// Builds the parts that read and publish the state of this replica.
-fn build_fleet(
-    config: &Config,
-    core: &CacheParts,
-    replica: Replica,
-    health: watch::Receiver<Health>,
-    security: Arc<SecurityStats>,
-    consumers: &MetricsConfig,
-) -> FleetParts {
+fn build_fleet(config: &Config, core: &CacheParts, state: ReplicaState, consumers: &MetricsConfig) -> FleetParts {
+    let ReplicaState { replica, health, security } = state;
     let CacheParts { cache, l2, store, namespaces, clock, .. } = core;
     let policies = Arc::new(PolicySync::new(store.clone(), namespaces.clone(), cache.clone(), clock.clone()));
     let warm_start = store.clone().zip(config.warm_start.clone()).map(|(store, config)| {
@@ -312,6 +296,16 @@ fn spawn_background(parts: &ServiceParts, health: watch::Sender<Health>, drained
     lifecycle.spawn(async move { reports.publish_summaries().await });
 }
 
+/// Spawns the warnings of certificates that end, and the reload of the configuration.
+fn spawn_security(lifecycle: &Lifecycle, tls: ServerTls, reload: Option<(Reloader, Signal)>) {
+    if let Some(tls) = tls {
+        lifecycle.spawn(warn_of_expiry(tls));
+    }
+    if let Some((reloader, hangups)) = reload {
+        lifecycle.spawn(reloader.run(hangups));
+    }
+}
+
 /// Starts the admin server and the gRPC server.
 fn serve(
     parts: &ServiceParts,
@@ -332,9 +326,6 @@ fn serve(
     let server = &config.server;
     let (limits, events, clock) = (config.limits.clone(), config.events.clone(), core.clock.clone());
     let cache = CacheApi::new(reports.clone(), limits, events, clock, server.logged_keys);
-    let dashboard = admin.as_ref().map(|(address, _)| *address).filter(|address| !address.ip().is_unspecified());
-    let dashboard = dashboard.filter(|_| config.admin.is_some_and(|admin| admin.page));
-    let hint = Hint::new(dashboard.map(|address| admin_url(config, address)), config.tls.is_some());
     let parts = ServerParts {
         admin: server.admin.then(|| AdminApi::new(&cache, policies.clone(), drain, log_level)),
         cache,
@@ -342,7 +333,7 @@ fn serve(
         admission: handles.admission.clone(),
         timings: handles.rpcs.clone(),
         tracing,
-        hint: Arc::new(hint),
+        hint: Arc::new(hint(config, admin.as_ref().map(|(address, _)| *address))),
     };
     (ServerHandle::start(listeners.grpc, listeners.tls, server.clone(), parts), admin)
 }
@@ -353,39 +344,4 @@ fn fleet_query(reports: Arc<StatsReporter>) -> admin::FleetQuery {
         let reports = reports.clone();
         Box::pin(async move { reports.fleet().await })
     })
-}
-
-/// Returns the URL of the admin server.
-fn admin_url(config: &Config, address: SocketAddr) -> String {
-    let scheme = if config.tls.as_ref().is_some_and(|tls| tls.admin) { "https" } else { "http" };
-    format!("{scheme}://{address}/")
-}
-
-fn announce(config: &Config, address: Option<SocketAddr>, admin: Option<SocketAddr>, replica: &Replica) {
-    let version = env!("CARGO_PKG_VERSION");
-    if let (Some(address), Some(admin)) = (admin, &config.admin) {
-        let url = admin_url(config, address);
-        let dashboard = if admin.page { url.as_str() } else { "off" };
-        tracing::info!(dashboard, metrics = %format_args!("{url}metrics"), "admin server listening");
-    }
-    if let Some(address) = config.server.listen_plain {
-        tracing::warn!(%address, "serving plain text, too (server.listen_plain): callers may still do without TLS");
-    }
-    let address = address.map(display);
-    let socket = config.server.unix.as_ref().map(|unix| display(unix.path.display()));
-    match &config.redis {
-        Some(redis) => {
-            let (url, max_staleness_ms) = (&redis.url, millis(config.coherence.max_staleness));
-            tracing::info!(address, socket, version, replica = %replica.id, redis = %url, max_staleness_ms, "twintier serves");
-        }
-        None => {
-            tracing::info!(address, socket, version, replica = %replica.id, "twintier serves");
-            tracing::warn!(
-                "no Redis is configured (redis.url): L1 only; entries live in this replica's memory and nowhere else"
-            );
-        }
-    }
-    if !config.cache.switches.enabled {
-        tracing::warn!("the cache is switched off (cache.enabled): Gets miss and Sets store nothing");
-    }
 }

@@ -44,9 +44,9 @@ pub struct Reloader {
     seen: Digests,
 }
 
-/// Cause of a look at the files.
+/// Trigger of a look at the files.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
+enum Trigger {
     Interval,
     Hangup,
 }
@@ -91,8 +91,8 @@ impl Reloader {
     pub async fn run(mut self, mut hangups: Signal) {
         loop {
             let cause = tokio::select! {
-                () = sleep(self.interval) => Cause::Interval,
-                Some(()) = hangups.recv() => Cause::Hangup,
+                () = sleep(self.interval) => Trigger::Interval,
+                Some(()) = hangups.recv() => Trigger::Hangup,
             };
             // Files of a network may take their time.
             let looked = spawn_blocking(move || {
@@ -109,9 +109,9 @@ impl Reloader {
         }
     }
 
-    fn look(&mut self, cause: Cause) {
+    fn look(&mut self, cause: Trigger) {
         let mut found = self.digests();
-        if cause == Cause::Interval {
+        if cause == Trigger::Interval {
             if found == self.seen {
                 return;
             }

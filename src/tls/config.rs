@@ -12,7 +12,7 @@ pub struct TlsConfig {
     pub key_file: PathBuf,
     /// Authorities of client certificates, in PEM. `None` if no client is asked for a certificate.
     pub client_ca_file: Option<PathBuf>,
-    /// Whether a client presents a certificate.
+    /// The demand for client certificates.
     pub client_auth: ClientAuth,
     /// Revoked client certificates, in PEM.
     pub crl_file: Option<PathBuf>,
@@ -24,7 +24,7 @@ pub struct TlsConfig {
     pub admin: bool,
 }
 
-/// Whether a client presents a certificate.
+/// The demand for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     /// It is not asked for one.

@@ -1,4 +1,4 @@
-//! What TLS needs, read from its files: built whole, and replaced whole.
+//! Certificates, key and trust, read from their files: built whole, and replaced whole.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const CRL_FILE: &str = "tls.crl_file";
 
 /// The protocol that a server speaks inside TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum HttpVersion {
     /// HTTP/2, for gRPC.
     Http2,
     /// HTTP/1.1, for the admin server.
@@ -116,10 +116,10 @@ impl TlsMaterial {
         Some(TlsProblem { setting: CERT_FILE, file: self.certificate_file.clone(), cause: cause.to_owned() })
     }
 
-    pub(super) fn server_config(&self, protocol: Protocol) -> Arc<ServerConfig> {
+    pub(super) fn server_config(&self, protocol: HttpVersion) -> Arc<ServerConfig> {
         match protocol {
-            Protocol::Http2 => self.http2.clone(),
-            Protocol::Http1 => self.http1.clone(),
+            HttpVersion::Http2 => self.http2.clone(),
+            HttpVersion::Http1 => self.http1.clone(),
         }
     }
 

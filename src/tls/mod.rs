@@ -18,7 +18,7 @@ pub use config::{ClientAuth, MinVersion, TlsConfig};
 pub use error::{TlsProblem, TlsProblems};
 pub use expiry::warn_of_expiry;
 pub use handshake::{HandshakeError, HandshakeFailure};
-pub use material::{Protocol, TlsMaterial};
+pub use material::{HttpVersion, TlsMaterial};
 pub use server::{HandshakeObserver, Secured, TlsServer};
 pub use stream::{ServerStream, split};
 pub use trust::Trust;

@@ -12,7 +12,7 @@ use tokio_util::either::Either;
 
 use super::client_names::client_certificate;
 use super::handshake::{HandshakeError, HandshakeFailure};
-use super::material::{Protocol, TlsMaterial};
+use super::material::{HttpVersion, TlsMaterial};
 use super::stream::ServerStream;
 use super::trust::Trust;
 use crate::net::certificate::ClientCertificate;
@@ -74,13 +74,13 @@ impl TlsServer {
     }
 
     /// Accepts a handshake, within its timeout.
-    pub async fn accept(&self, stream: Stream, protocol: Protocol) -> Result<Secured, HandshakeFailure> {
+    pub async fn accept(&self, stream: Stream, protocol: HttpVersion) -> Result<Secured, HandshakeFailure> {
         let accepted = self.try_accept(stream, protocol).await;
         (self.observe)(accepted.as_ref().err().map(|failure| &failure.error));
         accepted
     }
 
-    async fn try_accept(&self, stream: Stream, protocol: Protocol) -> Result<Secured, HandshakeFailure> {
+    async fn try_accept(&self, stream: Stream, protocol: HttpVersion) -> Result<Secured, HandshakeFailure> {
         let mut changes = self.material.subscribe();
         let material = changes.borrow_and_update().clone();
         let accepted = timeout(material.handshake_timeout, shake_hands(&material, stream, protocol));
@@ -108,7 +108,7 @@ impl TlsServer {
 async fn shake_hands(
     material: &TlsMaterial,
     stream: Stream,
-    protocol: Protocol,
+    protocol: HttpVersion,
 ) -> Result<TlsStream<Stream>, HandshakeFailure> {
     match speaks_tls(&stream).await {
         Ok(true) => {}

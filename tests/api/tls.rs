@@ -77,7 +77,7 @@ async fn http2_is_the_only_protocol() {
     let both = TlsClient::with(&pair.authority, None, &[b"http/1.1", b"h2"], rustls::ALL_VERSIONS);
     let stream = both.connect(replica.address).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    // A client that names none has to speak HTTP/2, and is told so otherwise.
+    // A client that names none has to speak HTTP/2, and receives an explanation otherwise.
     let none = TlsClient::with(&pair.authority, None, &[], rustls::ALL_VERSIONS);
     let mut stream = none.connect(replica.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: cache\r\n\r\n").await.unwrap();

@@ -1,5 +1,5 @@
 //! A reload: new files take effect without a restart, bad ones have no effect, and clients that are
-//! not trusted any more are told to go.
+//! not trusted any more receive GOAWAY.
 
 use std::os::unix::fs::symlink;
 use std::time::Duration;

@@ -26,7 +26,7 @@ use crate::net::connections::{Activity, ConnectionLimits, ConnectionSlot, Connec
 use crate::net::listener::Listener;
 use crate::net::peer::Peer;
 use crate::net::stream::disable_delay;
-use crate::tls::{HandshakeError, HandshakeFailure, Protocol, Secured, ServerStream, TlsServer, Trust};
+use crate::tls::{HandshakeError, HandshakeFailure, HttpVersion, Secured, ServerStream, TlsServer, Trust};
 
 use super::write_timeout::Stalling;
 
@@ -95,7 +95,7 @@ async fn serve_connection(
         None => Secured::plain(stream),
         Some(tls) => {
             let accepted = tokio::select! {
-                accepted = tls.accept(stream, Protocol::Http1) => accepted,
+                accepted = tls.accept(stream, HttpVersion::Http1) => accepted,
                 () = closed_for(closing, SHUTDOWN_HEAD_TIMEOUT) => return,
                 () = slot.evicted() => return,
             };

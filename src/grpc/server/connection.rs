@@ -29,7 +29,7 @@ use crate::net::close;
 use crate::net::connections::{Activity, ConnectionSlot, peer_address};
 use crate::net::peer::Peer;
 use crate::net::stream::{Stream, disable_delay};
-use crate::tls::{HandshakeError, HandshakeFailure, Protocol, Secured, ServerStream, TlsServer, Trust, split};
+use crate::tls::{HandshakeError, HandshakeFailure, HttpVersion, Secured, ServerStream, TlsServer, Trust, split};
 
 /// The connection preface that an HTTP/2 client sends first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -117,7 +117,7 @@ async fn shake_hands(
     shared: &ConnectionContext,
 ) -> Option<Secured> {
     let HandshakeFailure { error, stream } = tokio::select! {
-        accepted = tls.accept(stream, Protocol::Http2) => match accepted {
+        accepted = tls.accept(stream, HttpVersion::Http2) => match accepted {
             Ok(secured) => return Some(secured),
             Err(failure) => failure,
         },

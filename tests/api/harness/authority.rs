@@ -15,7 +15,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What a certificate says, beside its key.
+/// Content of a certificate, beside its key.
 pub struct Subject<'a> {
     /// Name of its files.
     pub file: &'a str,
