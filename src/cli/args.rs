@@ -73,7 +73,7 @@ pub struct ServerArgs {
     pub(super) headers: Vec<(AsciiMetadataKey, AsciiMetadataValue)>,
     /// TLS and credentials.
     #[command(flatten)]
-    pub(super) credentials: CredentialArgs,
+    pub(super) credentials: Box<CredentialArgs>,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: OutputFormat,
