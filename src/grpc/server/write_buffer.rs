@@ -186,6 +186,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_socket_that_holds_bytes_back_is_flushed_at_the_end_of_the_turn() {
+        let (mut peer, socket) = duplex(1024);
+        let mut buffer = WriteBuffer::new(tokio::io::BufWriter::with_capacity(512, socket));
+        let mut read = [0; 3];
+        for bytes in [b"one", b"two"] {
+            buffer.write_all(bytes).await.expect("collected");
+            assert!(write_out(&buffer).is_ready());
+            assert!(!buffer.output().is_unflushed);
+            peer.read_exact(&mut read).await.expect("flushed");
+            assert_eq!(&read, bytes);
+        }
+    }
+
+    #[tokio::test]
     async fn order_is_kept_across_large_writes_and_a_slow_peer() {
         let (mut peer, socket) = duplex(1000);
         let mut buffer = WriteBuffer::new(socket);
