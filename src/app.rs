@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::field::display;
 
-use crate::admin::{self, Admin, AdminConfig};
+use crate::admin::{self, Admin, AdminConfig, AdminListeners};
+use crate::announce::{announce, hint};
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::MemoryL1;
-use crate::backend::redis::tls::{self, TlsError};
+use crate::backend::redis::tls as redis_tls;
 use crate::backend::redis::{self, RedisSetup};
 use crate::cache::admission::limits::Admission;
 use crate::cache::clock::Clock;
@@ -29,14 +30,19 @@ use crate::cache::fleet::shared_store::SharedStore;
 use crate::cache::fleet::warm_start::WarmStart;
 use crate::cache::log_fields::millis;
 use crate::cache::namespace::Namespaces;
+use crate::cache::stats::SecurityStats;
 use crate::cache::tier::{L1, L2, TierStatus};
 use crate::cache::tiered::Tiered;
 use crate::config::Config;
 use crate::grpc::health::HealthApi;
-use crate::grpc::{AdminApi, CacheApi, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics};
-use crate::net::listener::{ListenError, Listener};
+use crate::grpc::{
+    AdminApi, CacheApi, GrpcListener, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics,
+};
+use crate::reload::{Reload, Reloader, ServerTls, start_tls};
 use crate::shutdown::{Lifecycle, Stop};
+pub use crate::start_error::StartError;
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
+use crate::tls::warn_of_expiry;
 
 /// Part of `drain.timeout` reserved for the shutdown after the last RPC.
 const SHUTDOWN_RESERVE: Duration = Duration::from_secs(1);
@@ -64,21 +70,11 @@ pub struct Observers {
     pub log_level: Option<Arc<LogLevel>>,
 }
 
-/// Error that prevents a start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The process cannot listen on an address.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// TLS towards Redis cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-}
-
 /// Sockets that are bound before anything else is started.
 struct Listeners {
-    grpc: Vec<Listener>,
-    admin: Option<(Listener, SocketAddr)>,
+    grpc: Vec<GrpcListener>,
+    admin: Option<AdminListeners>,
+    tls: ServerTls,
 }
 
 /// The cache and the parts it is made of.
@@ -92,6 +88,13 @@ struct CacheParts {
     coherence: Arc<Coherence>,
     namespaces: Arc<Namespaces>,
     clock: Arc<dyn Clock>,
+}
+
+/// Identity and state of a replica, which its reports show.
+struct ReplicaState {
+    replica: Replica,
+    health: watch::Receiver<Health>,
+    security: Arc<SecurityStats>,
 }
 
 /// Parts that share the state of a replica with its fleet and report it.
@@ -124,18 +127,36 @@ impl App {
 
     /// Starts a service as this replica, with these tracing and metrics hooks.
     pub async fn start_as(replica: Replica, config: Config, observers: Observers) -> Result<App, StartError> {
-        let tls = config.redis.as_ref().map(tls::client_of).transpose()?.flatten();
+        App::start_reloadable(replica, config, observers, None).await
+    }
+
+    /// Like [`App::start_as`], with a configuration that is read again when its files change.
+    pub async fn start_reloadable(
+        replica: Replica,
+        config: Config,
+        observers: Observers,
+        reload: Option<Reload>,
+    ) -> Result<App, StartError> {
+        let security = Arc::new(SecurityStats::default());
+        let mut reload = reload.map(|reload| reload.reloader(&config, security.clone()));
+        let tls = start_tls(&config, &security)?;
+        if let Some((reloader, _)) = &mut reload {
+            reloader.add_tls(&tls);
+        }
+        let redis_tls = config.redis.as_ref().map(redis_tls::client_of).transpose()?.flatten();
         let grpc = config.server.bind().await?;
-        let address = grpc.iter().find_map(Listener::address);
+        let address = grpc.iter().find_map(|grpc| grpc.listener.address());
         let admin = config.admin.as_ref().map(AdminConfig::bind).transpose()?;
-        announce(&config, address, admin.as_ref().map(|(_, address)| *address), &replica);
+        announce(&config, address, admin.as_ref().map(|admin| admin.address), &replica);
         let (health_sender, health) = watch::channel(Health::starting());
         let (drain, drained) = watch::channel(false);
-        let core = build_cache(&config, tls);
-        let fleet = build_fleet(&config, &core, replica, health, &observers.metrics);
+        let core = build_cache(&config, redis_tls);
+        let state = ReplicaState { replica, health, security };
+        let fleet = build_fleet(&config, &core, state, &observers.metrics);
         let parts = ServiceParts { config, core, fleet, lifecycle: Lifecycle::default() };
         spawn_background(&parts, health_sender, drained);
-        let (serving, admin) = serve(&parts, Listeners { grpc, admin }, observers, drain);
+        spawn_security(&parts.lifecycle, tls.clone(), reload);
+        let (serving, admin) = serve(&parts, Listeners { grpc, admin, tls }, observers, drain);
         Ok(App { address, serving, admin, parts })
     }
 
@@ -222,13 +243,8 @@ fn build_cache(config: &Config, tls: Option<rustls::ClientConfig>) -> CacheParts
 }
 
 /// Builds the parts that read and publish the state of this replica.
-fn build_fleet(
-    config: &Config,
-    core: &CacheParts,
-    replica: Replica,
-    health: watch::Receiver<Health>,
-    consumers: &MetricsConfig,
-) -> FleetParts {
+fn build_fleet(config: &Config, core: &CacheParts, state: ReplicaState, consumers: &MetricsConfig) -> FleetParts {
+    let ReplicaState { replica, health, security } = state;
     let CacheParts { cache, l2, store, namespaces, clock, .. } = core;
     let policies = Arc::new(PolicySync::new(store.clone(), namespaces.clone(), cache.clone(), clock.clone()));
     let warm_start = store.clone().zip(config.warm_start.clone()).map(|(store, config)| {
@@ -244,6 +260,7 @@ fn build_fleet(
         health,
         shared_store: store.clone(),
         warm_start: warm_start.clone(),
+        security,
         clock: clock.clone(),
     });
     let metrics = (!consumers.is_off()).then(|| Arc::new(Metrics::start(handles.clone(), consumers)));
@@ -279,6 +296,16 @@ fn spawn_background(parts: &ServiceParts, health: watch::Sender<Health>, drained
     lifecycle.spawn(async move { reports.publish_summaries().await });
 }
 
+/// Spawns the warnings of certificates that end, and the reload of the configuration.
+fn spawn_security(lifecycle: &Lifecycle, tls: ServerTls, reload: Option<(Reloader, Signal)>) {
+    if let Some(tls) = tls {
+        lifecycle.spawn(warn_of_expiry(tls));
+    }
+    if let Some((reloader, hangups)) = reload {
+        lifecycle.spawn(reloader.run(hangups));
+    }
+}
+
 /// Starts the admin server and the gRPC server.
 fn serve(
     parts: &ServiceParts,
@@ -289,16 +316,16 @@ fn serve(
     let ServiceParts { config, core, fleet, .. } = parts;
     let FleetParts { handles, reports, policies, .. } = fleet;
     let Observers { tracing, metrics: consumers, log_level } = observers;
-    let admin = listeners.admin.zip(config.admin).map(|((listener, address), config)| {
+    let admin_tls = listeners.tls.clone().filter(|_| config.tls.as_ref().is_some_and(|tls| tls.admin));
+    let admin = listeners.admin.zip(config.admin).map(|(listeners, config)| {
         let metrics = fleet.metrics.clone().filter(|_| consumers.prometheus);
         let metrics = metrics.map(|metrics| -> admin::MetricsText { Arc::new(move || metrics.prometheus_text()) });
         let sources = admin::AdminSources { observed: handles.clone(), fleet: fleet_query(reports.clone()), metrics };
-        (address, Admin::start(listener, config, sources))
+        (listeners.address, Admin::start(listeners, admin_tls, config, sources))
     });
     let server = &config.server;
     let (limits, events, clock) = (config.limits.clone(), config.events.clone(), core.clock.clone());
     let cache = CacheApi::new(reports.clone(), limits, events, clock, server.logged_keys);
-    let dashboard = admin.as_ref().map(|(address, _)| *address).filter(|address| !address.ip().is_unspecified());
     let parts = ServerParts {
         admin: server.admin.then(|| AdminApi::new(&cache, policies.clone(), drain, log_level)),
         cache,
@@ -306,9 +333,9 @@ fn serve(
         admission: handles.admission.clone(),
         timings: handles.rpcs.clone(),
         tracing,
-        dashboard: dashboard.filter(|_| config.admin.is_some_and(|admin| admin.page)),
+        hint: Arc::new(hint(config, admin.as_ref().map(|(address, _)| *address))),
     };
-    (ServerHandle::start(listeners.grpc, server.clone(), parts), admin)
+    (ServerHandle::start(listeners.grpc, listeners.tls, server.clone(), parts), admin)
 }
 
 /// Returns the query of the admin server for the replicas of the fleet.
@@ -317,29 +344,4 @@ fn fleet_query(reports: Arc<StatsReporter>) -> admin::FleetQuery {
         let reports = reports.clone();
         Box::pin(async move { reports.fleet().await })
     })
-}
-
-fn announce(config: &Config, address: Option<SocketAddr>, admin: Option<SocketAddr>, replica: &Replica) {
-    let version = env!("CARGO_PKG_VERSION");
-    if let (Some(address), Some(admin)) = (admin, &config.admin) {
-        let dashboard = if admin.page { format!("http://{address}/") } else { "off".to_owned() };
-        tracing::info!(%dashboard, metrics = %format_args!("http://{address}/metrics"), "admin server listening");
-    }
-    let address = address.map(display);
-    let socket = config.server.unix.as_ref().map(|unix| display(unix.path.display()));
-    match &config.redis {
-        Some(redis) => {
-            let (url, max_staleness_ms) = (&redis.url, millis(config.coherence.max_staleness));
-            tracing::info!(address, socket, version, replica = %replica.id, redis = %url, max_staleness_ms, "twintier serves");
-        }
-        None => {
-            tracing::info!(address, socket, version, replica = %replica.id, "twintier serves");
-            tracing::warn!(
-                "no Redis is configured (redis.url): L1 only; entries live in this replica's memory and nowhere else"
-            );
-        }
-    }
-    if !config.cache.switches.enabled {
-        tracing::warn!("the cache is switched off (cache.enabled): Gets miss and Sets store nothing");
-    }
 }

@@ -11,6 +11,9 @@
 //!                          cache/                      the core: knows no transport, no Redis, no memory library
 //! ```
 //!
+//! `reload/` belongs to the composition root: it applies a changed configuration. `tls/` holds certificates
+//! and handshakes for the same servers.
+//!
 //! `net/` accepts and closes connections over TCP and unix sockets for the servers of `grpc/` and
 //! `admin/`; it knows no other module but `sync`, the locks. `pb` holds the generated types of the contract, for `grpc/` and `cli/`; `units`
 //! formats durations and sizes, `suggest` finds the name that a misspelt one means.
@@ -21,6 +24,7 @@
 //! enter it; its `apply_message.rs` applies messages.
 
 pub mod admin;
+mod announce;
 pub mod app;
 pub mod backend;
 pub mod cache;
@@ -31,8 +35,11 @@ pub mod fuzzing;
 pub mod grpc;
 pub mod net;
 pub mod pb;
+pub mod reload;
 pub mod shutdown;
+mod start_error;
 pub mod suggest;
 pub mod sync;
 pub mod telemetry;
+pub mod tls;
 pub mod units;

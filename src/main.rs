@@ -11,6 +11,7 @@ use twintier::cache::fleet::replica::Replica;
 use twintier::cli::{self, Cli, Command, ConfigCommand, ServeArgs};
 use twintier::config::{self, Config, Loaded, Sources};
 use twintier::grpc::{LogLevel, ReadFilter};
+use twintier::reload::Reload;
 use twintier::shutdown::Signals;
 use twintier::telemetry::{self, logs};
 
@@ -44,8 +45,9 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 async fn serve(args: ServeArgs) -> ExitCode {
-    let config = match load(args) {
-        Ok(loaded) => loaded.config,
+    let sources = sources(args);
+    let Loaded { config, settings } = match Config::load(&sources) {
+        Ok(loaded) => loaded,
         Err(problems) => return fail(&problems, USAGE_EXIT_CODE),
     };
     // One for the process: TLS towards a collector uses it.
@@ -62,7 +64,11 @@ async fn serve(args: ServeArgs) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&error, 1),
     };
-    let app = match App::start_as(replica, config, observers).await {
+    let reload = match Reload::new(sources, settings) {
+        Ok(reload) => reload,
+        Err(error) => return fail(&error, 1),
+    };
+    let app = match App::start_reloadable(replica, config, observers, Some(reload)).await {
         Ok(app) => app,
         Err(error) => return fail(&error, 1),
     };
@@ -117,14 +123,14 @@ fn config_command(command: ConfigCommand) -> ExitCode {
 }
 
 fn load(args: ServeArgs) -> Result<Loaded, config::Problems> {
+    Config::load(&sources(args))
+}
+
+fn sources(args: ServeArgs) -> Sources {
     let dedicated = [("server.listen", args.listen), ("redis.url", args.redis_url)];
     let dedicated = dedicated.into_iter().filter_map(|(path, value)| Some((path.to_owned(), value?)));
     let environment = std::env::vars().filter(|(name, _)| !cli::VARIABLES.contains(&name.as_str())).collect();
-    Config::load(&Sources {
-        file: args.config,
-        environment,
-        overrides: args.set.into_iter().chain(dedicated).collect(),
-    })
+    Sources { file: args.config, environment, overrides: args.set.into_iter().chain(dedicated).collect() }
 }
 
 fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {

@@ -34,7 +34,7 @@ const CONFIGURATIONS: [&str; 16] = [
 ];
 
 /// Libraries that are allowed in the given places only.
-const CONFINED: [(&str, &[&str]); 16] = [
+const CONFINED: [(&str, &[&str]); 18] = [
     ("tonic", &["grpc", "cli", "pb"]),
     ("tonic_health", &["grpc", "cli"]),
     ("prost_types", &["grpc", "cli"]),
@@ -51,6 +51,8 @@ const CONFINED: [(&str, &[&str]); 16] = [
     ("prometheus", &["telemetry"]),
     ("tracing_opentelemetry", &["telemetry"]),
     ("axum", &["admin"]),
+    ("tokio_rustls", &["tls", "backend::redis"]),
+    ("x509_parser", &["tls"]),
 ];
 
 /// Modules that every module may use, and that use none.
@@ -255,6 +257,11 @@ fn the_ground_floor_imports_no_other_module() {
     });
     let other = paths_of.find(|(_, path)| !["net"].iter().chain(&GROUND).any(|own| inside(path, own)));
     assert_eq!(other, None);
+    for module in modules().iter().filter(|module| inside(&module.path, "tls")) {
+        let found = paths(&module.code).into_iter().filter_map(|path| absolute(&module.path, &path));
+        let other = found.filter(|path| !["tls", "net"].iter().chain(&GROUND).any(|own| inside(path, own)));
+        assert_eq!(other.collect::<Vec<_>>(), Vec::<String>::new(), "{}", module.path);
+    }
     for module in modules().iter().filter(|module| GROUND.contains(&module.path.as_str())) {
         let inner: Vec<_> = paths(&module.code).into_iter().filter_map(|path| absolute(&module.path, &path)).collect();
         assert!(inner.is_empty(), "{} knows {inner:?}", module.path);

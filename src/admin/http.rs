@@ -15,13 +15,13 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::recorder::Recorder;
+use super::serve::Ends;
 use super::sources::{AdminSources, MetricsText};
 use crate::cache::key_form::KeyForm;
 use crate::net::listener::{ListenError, Listener};
+use crate::tls::TlsServer;
 
 /// Configuration of the admin server.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,8 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// True if the address is set explicitly: then do not fall back to another port.
     pub listen_is_given: bool,
+    /// Address and port of probes alone. `None` if there is none.
+    pub probes_listen: Option<SocketAddr>,
     /// True if the dashboard is served.
     pub page: bool,
     /// Form of keys on the dashboard.
@@ -38,9 +40,17 @@ pub struct AdminConfig {
 
 /// A running admin server.
 pub struct Admin {
-    closing: CancellationToken,
-    kill: CancellationToken,
-    tasks: TaskTracker,
+    ends: Ends,
+}
+
+/// Sockets of the admin server.
+pub struct AdminListeners {
+    /// The socket of everything.
+    pub main: Listener,
+    /// Its address.
+    pub address: SocketAddr,
+    /// The socket of probes alone. `None` if there is none.
+    pub probes: Option<Listener>,
 }
 
 /// Content security policy: own origin only, no inline scripts or styles, no framing.
@@ -53,46 +63,62 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 impl AdminConfig {
     /// Listens for the admin server. Falls back to any free port unless the address is set
     /// explicitly, so that several replicas run on one machine.
-    pub fn bind(&self) -> Result<(Listener, SocketAddr), ListenError> {
-        let listener = match Listener::tcp("admin.listen", self.listen) {
+    pub fn bind(&self) -> Result<AdminListeners, ListenError> {
+        let main = match Listener::tcp("admin.listen", self.listen) {
             Err(_) if !self.listen_is_given => Listener::tcp("admin.listen", SocketAddr::new(self.listen.ip(), 0)),
             bound => bound,
         }?;
-        let address = listener.address().unwrap_or(self.listen);
-        Ok((listener, address))
+        let address = main.address().unwrap_or(self.listen);
+        let probes = self.probes_listen.map(|address| Listener::tcp("admin.probes_listen", address)).transpose()?;
+        Ok(AdminListeners { main, address, probes })
     }
 }
 
 // === impl Admin ===
 
 impl Admin {
-    /// Starts to serve on a bound listener.
-    pub fn start(listener: Listener, config: AdminConfig, sources: AdminSources) -> Admin {
-        let (closing, kill, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let local = listener.address().is_some_and(|address| address.ip().is_loopback());
+    /// Starts to serve on bound listeners, with TLS on all but that of probes.
+    pub fn start(
+        listeners: AdminListeners,
+        tls: Option<Arc<TlsServer>>,
+        config: AdminConfig,
+        sources: AdminSources,
+    ) -> Admin {
+        let ends = Ends::default();
+        let AdminListeners { main, address, probes } = listeners;
         let AdminSources { observed, fleet, metrics } = sources;
-        let mut router = super::health::routes(observed.health.clone(), observed.l2.clone());
+        let probe_routes = super::health::routes(observed.health.clone(), observed.l2.clone());
+        let mut router = probe_routes.clone();
         if let Some(metrics) = metrics {
             router = router.merge(scrape(metrics));
         }
         if config.page {
             let recorder = Arc::new(Recorder::new(observed, fleet, config.keys));
-            tasks.spawn(closing.clone().run_until_cancelled_owned(recorder.clone().run()));
-            router = router.merge(super::page::routes()).merge(super::events::routes(recorder, closing.clone()));
+            ends.tasks.spawn(ends.closing.clone().run_until_cancelled_owned(recorder.clone().run()));
+            router = router.merge(super::page::routes()).merge(super::events::routes(recorder, ends.closing.clone()));
         }
-        let router = router.layer(middleware::from_fn_with_state(local, guard));
-        tasks.spawn(super::serve::accept(listener, router, closing.clone(), kill.clone(), tasks.clone()));
-        Admin { closing, kill, tasks }
+        let guarded = |router: Router, address: Option<SocketAddr>| {
+            let local = address.is_some_and(|address| address.ip().is_loopback());
+            router.layer(middleware::from_fn_with_state(local, guard))
+        };
+        let router = guarded(router, Some(address));
+        ends.tasks.spawn(super::serve::accept("admin", main, tls, router, ends.clone()));
+        if let Some(probes) = probes {
+            let router = guarded(probe_routes, probes.address());
+            ends.tasks.spawn(super::serve::accept("probes", probes, None, router, ends.clone()));
+        }
+        Admin { ends }
     }
 
     /// Stops accepting, ends the event streams, waits at most `timeout` for responses in progress
     /// and closes the remaining connections.
     pub async fn close(self, limit: Duration) {
-        self.closing.cancel();
-        self.tasks.close();
-        let _ = timeout(limit, self.tasks.wait()).await;
-        self.kill.cancel();
-        self.tasks.wait().await;
+        let Ends { closing, kill, tasks } = self.ends;
+        closing.cancel();
+        tasks.close();
+        let _ = timeout(limit, tasks.wait()).await;
+        kill.cancel();
+        tasks.wait().await;
     }
 }
 

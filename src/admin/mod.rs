@@ -14,5 +14,5 @@ mod serve;
 mod snapshot;
 mod sources;
 
-pub use http::{Admin, AdminConfig};
+pub use http::{Admin, AdminConfig, AdminListeners};
 pub use sources::{AdminSources, FleetQuery, MetricsText};

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::transport::Endpoint;
 
+use super::credential_args::CredentialArgs;
 use crate::pb;
 
 /// Arguments of `serve`. They override the environment and the configuration file.
@@ -60,7 +61,7 @@ pub enum OutputFormat {
 /// Address of the service, and how to call it.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
-    /// Service to call: host:port, http://host:port, dns:///host:port or unix:///path
+    /// Service to call: host:port, http://host:port, https://host:port, dns:///host:port or unix:///path
     #[arg(short, long, value_name = "URL", env = "TWINTIER_SERVER", default_value = "http://127.0.0.1:50051")]
     #[arg(value_parser = parse_server)]
     pub(super) server: Box<Server>,
@@ -70,6 +71,9 @@ pub struct ServerArgs {
     /// Metadata to send, for example 'authorization: Bearer ...' (repeatable)
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     pub(super) headers: Vec<(AsciiMetadataKey, AsciiMetadataValue)>,
+    /// TLS and credentials.
+    #[command(flatten)]
+    pub(super) credentials: Box<CredentialArgs>,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: OutputFormat,
@@ -80,6 +84,21 @@ pub struct ServerArgs {
 pub(super) struct Server {
     pub name: String,
     pub endpoint: Endpoint,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// True for a unix socket, which has no TLS.
+    pub fn is_unix(&self) -> bool {
+        self.name.starts_with("unix:")
+    }
+
+    /// Returns the endpoint with the scheme of TLS.
+    pub fn endpoint_with_tls(&self) -> Result<Endpoint, String> {
+        let authority = self.endpoint.uri().authority().map_or_else(String::new, ToString::to_string);
+        endpoint(format!("https://{authority}"))
+    }
 }
 
 /// The namespace of an entry.
@@ -149,10 +168,7 @@ fn parse_assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn parse_server(text: &str) -> Result<Box<Server>, String> {
-    if text.starts_with("https://") {
-        return Err("this program calls without TLS; reach a TLS service through a local proxy".to_owned());
-    }
+pub(super) fn parse_server(text: &str) -> Result<Box<Server>, String> {
     // The form of gRPC's own libraries: `dns:[//authority/]host:port`.
     let target = match text.strip_prefix("dns:") {
         Some(target) => match target.strip_prefix("//") {
@@ -174,15 +190,20 @@ fn parse_server(text: &str) -> Result<Box<Server>, String> {
     };
     if !url.starts_with("unix:") {
         let uri: http::Uri = url.parse().map_err(|error| format!("{error}"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err("expected host:port, http://host:port, dns:///host:port or unix:///path".to_owned());
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            let expected = "expected host:port, http://host:port, https://host:port, dns:///host:port or unix:///path";
+            return Err(expected.to_owned());
         }
         if uri.port_u16().is_none() {
             return Err("the port is missing, for example :50051".to_owned());
         }
     }
+    Ok(Box::new(Server { name: text.to_owned(), endpoint: endpoint(url)? }))
+}
+
+fn endpoint(url: String) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(url).and_then(|endpoint| endpoint.user_agent(USER_AGENT));
-    Ok(Box::new(Server { name: text.to_owned(), endpoint: endpoint.map_err(|error| error.to_string())? }))
+    endpoint.map_err(|error| error.to_string())
 }
 
 fn parse_header(text: &str) -> Result<(AsciiMetadataKey, AsciiMetadataValue), String> {
@@ -199,7 +220,9 @@ mod tests {
 
     #[test]
     fn a_server_is_given_with_or_without_scheme() {
-        for text in ["localhost:50051", "http://[::1]:50051", "127.0.0.1:1", "unix:///run/twintier.sock"] {
+        for text in
+            ["localhost:50051", "http://[::1]:50051", "https://localhost:1", "127.0.0.1:1", "unix:///run/twintier.sock"]
+        {
             assert!(parse_server(text).is_ok(), "{text}");
         }
         for text in ["cache:50051", "dns:///cache:50051", "dns:cache:50051", "http://cache:50051"] {
@@ -210,7 +233,7 @@ mod tests {
     #[test]
     fn a_server_that_cannot_be_called_is_refused() {
         for text in
-            ["", "localhost", "http://localhost", "https://localhost:1", "redis://localhost:1", "a b:1", "host:99999"]
+            ["", "localhost", "http://localhost", "https://localhost", "redis://localhost:1", "a b:1", "host:99999"]
         {
             assert!(parse_server(text).is_err(), "{text}");
         }

@@ -24,7 +24,16 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 /// Environment variables of the client commands. They are not settings of the service.
-pub const VARIABLES: [&str; 2] = ["TWINTIER_SERVER", "TWINTIER_NAMESPACE"];
+pub const VARIABLES: [&str; 8] = [
+    "TWINTIER_SERVER",
+    "TWINTIER_NAMESPACE",
+    "TWINTIER_TLS",
+    "TWINTIER_CA_FILE",
+    "TWINTIER_CERT_FILE",
+    "TWINTIER_KEY_FILE",
+    "TWINTIER_TOKEN_FILE",
+    "TWINTIER_PLAIN_TEXT_TOKEN",
+];
 
 /// Version of the program, with the revision of its build.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (revision ", env!("BUILD_REVISION"), ")");

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -10,18 +11,28 @@ use crate::cli::args::ServerArgs;
 use crate::pb::admin_service_client::AdminServiceClient;
 use crate::pb::cache_service_client::CacheServiceClient;
 
+/// Name of the metadata with a token.
+const AUTHORIZATION: &str = "authorization";
+
 /// Service to call. Connects at the first call, and again after the connection broke.
 pub(super) struct ServiceConnection<'a> {
     args: &'a ServerArgs,
     channel: Channel,
+    /// Value of the metadata `authorization`.
+    authorization: Option<AsciiMetadataValue>,
 }
 
 // === impl Connection ===
 
 impl<'a> ServiceConnection<'a> {
-    pub fn new(args: &'a ServerArgs) -> Self {
-        let channel = args.server.endpoint.connect_lazy();
-        ServiceConnection { args, channel }
+    /// Reads the files of TLS and credentials. Does not connect.
+    pub fn new(args: &'a ServerArgs) -> Result<Self, CliError> {
+        let channel = args.credentials.endpoint(&args.server)?.connect_lazy();
+        let authorization = args.credentials.authorization(&args.server)?;
+        if authorization.is_some() && args.headers.iter().any(|(name, _)| name == AUTHORIZATION) {
+            return Err(CliError::Usage("--token-file and --header authorization are both given".to_owned()));
+        }
+        Ok(ServiceConnection { args, channel, authorization })
     }
 
     /// Calls `rpc` with `message`, with the deadline.
@@ -57,7 +68,8 @@ impl<'a> ServiceConnection<'a> {
 
     /// Converts a status of this service to an error.
     pub fn failure(&self, status: Status) -> CliError {
-        CliError::Call { server: self.args.server.name.clone(), status: Box::new(status) }
+        let (server, encryption) = (&self.args.server, self.args.credentials.encryption(&self.args.server));
+        CliError::Call { server: server.name.clone(), encryption, status: Box::new(status) }
     }
 
     fn too_late(&self) -> CliError {
@@ -69,6 +81,9 @@ impl<'a> ServiceConnection<'a> {
         let mut request = Request::new(message);
         for (name, value) in &self.args.headers {
             request.metadata_mut().append(name, value.clone());
+        }
+        if let Some(value) = &self.authorization {
+            request.metadata_mut().insert(AUTHORIZATION, value.clone());
         }
         request
     }

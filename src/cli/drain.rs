@@ -37,7 +37,7 @@ pub struct ResetStatsArgs {
 impl DrainArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
         let request = pb::DrainRequest { draining: self.switch == Switch::On };
-        let response = ServiceConnection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)?
             .call(request, async |channel, request| admin(channel).drain(request).await)
             .await?;
         let out = match (self.server.output, response.draining) {
@@ -51,7 +51,7 @@ impl DrainArgs {
 
 impl ResetStatsArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        let response = ServiceConnection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)?
             .call(pb::ResetStatsRequest {}, async |channel, request| admin(channel).reset_stats(request).await)
             .await?;
         let out = match self.server.output {

@@ -9,13 +9,16 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::args::OutputFormat;
+use super::credential_args::Encryption;
 use super::units;
 
 /// Error of a client command.
 #[derive(Debug)]
 pub(crate) enum CliError {
     /// The call failed.
-    Call { server: String, status: Box<Status> },
+    Call { server: String, encryption: Encryption, status: Box<Status> },
+    /// Flags that cannot be used, or a file that one of them names.
+    Usage(String),
     /// Reading or writing a file, standard input or standard output failed.
     Io { what: String, error: io::Error },
 }
@@ -43,14 +46,14 @@ impl CliError {
     /// Formats the error as a JSON document: `{"error": {"code", "message", …}}`.
     fn document(&self) -> Value {
         let error = match self {
-            CliError::Call { server, status } => {
+            CliError::Call { server, encryption, status } => {
                 let details = status.get_error_details();
                 let info = details.error_info();
                 let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
                 let violation = |violation: &tonic_types::FieldViolation| json!({ "field": violation.field, "description": violation.description });
                 json!({
                     "code": code_name(code(status)),
-                    "message": message(status),
+                    "message": message(status, *encryption),
                     "reason": info.map(|info| info.reason.as_str()),
                     "metadata": info.map(|info| info.metadata.iter().collect::<BTreeMap<_, _>>()),
                     "violations": violations.map(violation).collect::<Vec<_>>(),
@@ -60,6 +63,7 @@ impl CliError {
                 })
             }
             CliError::Io { what, error } => json!({ "code": null, "message": format!("{what}: {error}") }),
+            CliError::Usage(message) => json!({ "code": null, "message": message }),
         };
         json!({ "error": error })
     }
@@ -75,7 +79,7 @@ impl CliError {
             CliError::Call { status, .. } => {
                 status.get_error_details().error_info().is_some_and(|info| info.reason == reason)
             }
-            CliError::Io { .. } => false,
+            CliError::Io { .. } | CliError::Usage(_) => false,
         }
     }
 
@@ -83,20 +87,22 @@ impl CliError {
         match self {
             CliError::Call { status, .. } if matches!(code(status), Code::Unavailable | Code::DeadlineExceeded) => 3,
             CliError::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            CliError::Usage(_) => 2,
             CliError::Call { .. } | CliError::Io { .. } => 4,
         }
     }
 
     pub fn text(&self) -> String {
         match self {
-            CliError::Call { server, status } => call_text(server, status),
+            CliError::Call { server, encryption, status } => call_text(server, *encryption, status),
             CliError::Io { what, error } => format!("error: {what}: {error}\n"),
+            CliError::Usage(message) => format!("error: {message}\n"),
         }
     }
 }
 
-fn call_text(server: &str, status: &Status) -> String {
-    let mut text = format!("error: {}: {}", code_name(code(status)), message(status));
+fn call_text(server: &str, encryption: Encryption, status: &Status) -> String {
+    let mut text = format!("error: {}: {}", code_name(code(status)), message(status, encryption));
     let details = status.get_error_details();
     if let Some(info) = details.error_info() {
         text += &format!("\n  reason: {}", info.reason);
@@ -124,21 +130,61 @@ fn code(status: &Status) -> Code {
 }
 
 /// Returns the message of a status, with the root cause of a transport error.
-fn message(status: &Status) -> String {
+fn message(status: &Status, encryption: Encryption) -> String {
     // Errors about invalid HTTP/2 frames: the server speaks another protocol, such as that of
     // Redis.
     const NOT_HTTP2: [&str; 3] = ["frame with invalid size", "http2 error", "h2 protocol error"];
+    // A server with TLS closes the connection of a caller without it.
+    const CLOSED: [&str; 3] = ["connection closed", "broken pipe", "onnection reset"];
     let text = match cause(status) {
         Some(cause) => format!("{}: {cause}", status.message()),
         None => status.message().to_owned(),
     };
-    if NOT_HTTP2.iter().any(|error| text.contains(error)) {
+    if let Some(explained) = tls_words(&text) {
+        format!("{explained}: {text}")
+    } else if NOT_HTTP2.iter().any(|error| text.contains(error)) {
         format!("the server does not speak gRPC without TLS (HTTP/2): {text}")
-    } else if text.ends_with("connection closed") {
-        format!("the server closed the connection; does it speak gRPC without TLS (HTTP/2)? {text}")
+    } else if CLOSED.iter().any(|error| text.contains(error)) {
+        format!("{} {text}", closed_words(encryption))
     } else {
         text
     }
+}
+
+/// Returns why a server may have closed the connection. With TLS 1.3 a client learns only then that
+/// its certificate is missing or refused.
+fn closed_words(encryption: Encryption) -> &'static str {
+    match encryption {
+        Encryption::Plain => {
+            "the server closed the connection; does it speak gRPC without TLS (HTTP/2), or is --tls needed?"
+        }
+        Encryption::Tls => {
+            "the server closed the connection; is a client certificate needed (--cert-file and --key-file)?"
+        }
+        Encryption::MutualTls => "the server closed the connection; does it refuse the client certificate?",
+    }
+}
+
+/// Returns what an error of TLS means, and what to do.
+fn tls_words(text: &str) -> Option<&'static str> {
+    const REFUSED: &str = "the server refuses the client certificate";
+    const ERRORS: [(&str, &str); 14] = [
+        ("UnknownIssuer", "the certificate of the server has an unknown authority: name it with --ca-file"),
+        ("certificate not valid for name", "the certificate of the server is not for this name"),
+        ("NotValidForName", "the certificate of the server is not for this name"),
+        ("certificate expired", "the certificate of the server has expired"),
+        ("certificate not valid yet", "the certificate of the server is not valid yet"),
+        ("InvalidContentType", "the server speaks no TLS on this port: call it without --tls, by http://"),
+        ("CertificateRequired", "a client certificate is needed: give --cert-file and --key-file"),
+        ("alert: BadCertificate", REFUSED),
+        ("alert: UnknownCA", REFUSED),
+        ("alert: CertificateUnknown", REFUSED),
+        ("alert: CertificateExpired", REFUSED),
+        ("alert: CertificateRevoked", REFUSED),
+        ("alert: DecryptError", REFUSED),
+        ("alert: ProtocolVersion", "the server speaks another version of TLS"),
+    ];
+    ERRORS.iter().find(|(error, _)| text.contains(error)).map(|(_, words)| *words)
 }
 
 /// Returns the root cause of a transport error, unless the message has it.
@@ -169,7 +215,8 @@ mod tests {
     use super::*;
 
     fn call(status: Status) -> CliError {
-        CliError::Call { server: "http://cache:50051/".to_owned(), status: Box::new(status) }
+        let server = "http://cache:50051/".to_owned();
+        CliError::Call { server, encryption: Encryption::Plain, status: Box::new(status) }
     }
 
     #[test]

@@ -82,7 +82,7 @@ enum OutputShape {
 
 impl GetArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        let connection = ServiceConnection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server)?;
         let response =
             connection.call(self.request(), async |channel, request| cache(channel).get(request).await).await?;
         Ok(self.answer(&response, io::stdout().is_terminal()))

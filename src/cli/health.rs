@@ -53,7 +53,7 @@ impl HealthArgs {
     async fn check(&self, server: &ServerArgs) -> Result<HealthCheckResponse, CliError> {
         let request = HealthCheckRequest { service: self.service.clone() };
         let check = async |channel, request| HealthClient::new(channel).check(request).await;
-        ServiceConnection::new(server).call(request, check).await
+        ServiceConnection::new(server)?.call(request, check).await
     }
 }
 

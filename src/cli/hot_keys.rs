@@ -28,7 +28,7 @@ pub struct HotKeysArgs {
 impl HotKeysArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
         let request = pb::HotKeysRequest { namespace: self.namespace.clone().unwrap_or_default(), limit: self.limit };
-        let response = ServiceConnection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)?
             .call(request, async |channel, request| admin(channel).hot_keys(request).await)
             .await?;
         Ok(answer(&response, self.server.output))

@@ -29,7 +29,7 @@ pub struct InspectArgs {
 impl InspectArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
         let request = pb::InspectRequest { namespace: self.namespace.namespace.clone(), key: self.key.clone() };
-        let response = ServiceConnection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)?
             .call(request, async |channel, request| admin(channel).inspect(request).await)
             .await?;
         let out = match self.server.output {

@@ -85,7 +85,7 @@ struct SelectorArgs {
 
 impl InvalidateArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        let connection = ServiceConnection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server)?;
         let response =
             connection.call(self.request(), async |channel, request| cache(channel).invalidate(request).await).await?;
         Ok(answer(&response, self.selector.all, self.show_token, self.server.output))

@@ -32,7 +32,7 @@ impl LogLevelArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
         let level = if self.level == "reset" { String::new() } else { self.level };
         let lasts = self.lasts.and_then(|lasts| lasts.try_into().ok());
-        let response = ServiceConnection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)?
             .call(pb::SetLogLevelRequest { level, lasts }, async |channel, request| {
                 admin(channel).set_log_level(request).await
             })

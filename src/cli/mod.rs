@@ -4,6 +4,8 @@ mod args;
 mod batch;
 mod command;
 mod connection;
+mod credential_args;
+mod credentials;
 mod drain;
 mod error;
 mod expiry;

@@ -38,7 +38,7 @@ pub struct ReleaseArgs {
 
 impl ReleaseArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        let connection = ServiceConnection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server)?;
         let response = connection
             .call(self.request(), async |channel, request| cache(channel).release_lease(request).await)
             .await?;

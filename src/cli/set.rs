@@ -108,7 +108,7 @@ struct ConditionArgs {
 impl SetArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
         let request = self.request(self.content.read()?);
-        let connection = ServiceConnection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server)?;
         let response = connection.call(request, async |channel, request| cache(channel).set(request).await).await?;
         Ok(answer(&response, self.server.output))
     }

@@ -40,7 +40,7 @@ pub struct TouchArgs {
 
 impl TouchArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        let connection = ServiceConnection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server)?;
         let response =
             connection.call(self.request(), async |channel, request| cache(channel).touch(request).await).await?;
         Ok(answer(&response, self.server.output))

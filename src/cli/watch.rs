@@ -74,7 +74,7 @@ struct WatchProgress {
 
 impl WatchArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        let connection = ServiceConnection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server)?;
         let mut progress = WatchProgress { tokens: self.resume.clone(), ..WatchProgress::default() };
         loop {
             let failure = match self.follow(&connection, &mut progress).await {

@@ -3,10 +3,12 @@
 //! Each section declares its settings once; values, `config show` and the reference all come from
 //! that declaration.
 
+use std::time::Duration;
+
 use super::problem::Problems;
 use super::reader::Reader;
 use super::sections::server::Drain;
-use super::sections::{admin, cache, coherence, events, l1, limits, log, redis, server, warm_start};
+use super::sections::{admin, auth, cache, coherence, events, l1, limits, log, redis, server, tls, warm_start};
 use super::setting::Setting;
 use super::sources::Sources;
 use crate::admin::AdminConfig;
@@ -21,12 +23,17 @@ use crate::cache::policy::{Events, Limits, NamespacePolicy};
 use crate::cache::tiered::TieredConfig;
 use crate::grpc::ServerConfig;
 use crate::telemetry::logs::LogConfig;
+use crate::tls::TlsConfig;
 
 /// The validated configuration of the service: the configuration of each component.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The gRPC server.
     pub server: ServerConfig,
+    /// TLS of the servers; `None` if they speak plain text.
+    pub tls: Option<TlsConfig>,
+    /// Interval at which files are looked at for a reload.
+    pub reload_interval: Duration,
     /// Limits of the requests in flight.
     pub admission: AdmissionLimits,
     /// Timing of the shutdown.
@@ -87,6 +94,7 @@ impl Config {
         let (switches, namespaces) = (cache::read_switches(reader), cache::read_rules(reader, &limits));
         let log = log::read(reader);
         let server = server::read(reader);
+        let tls = tls::read(reader, server.listen_plain.map(|_| server::LISTEN_PLAIN));
         let admission = server::read_admission(reader, &limits, server.connections.connections);
         let coherence = coherence::read(reader);
         let redis = redis::read(reader, &limits, coherence.max_staleness);
@@ -102,6 +110,8 @@ impl Config {
         let repair = redis.as_ref().is_some_and(|redis| redis.failover == Failover::Repair);
         Config {
             server,
+            tls,
+            reload_interval: auth::read_reload_interval(reader),
             admission,
             drain: Drain::read(reader),
             cache,

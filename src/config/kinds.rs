@@ -159,6 +159,14 @@ impl Reader {
         })
     }
 
+    /// Optional address and port to listen on.
+    pub fn optional_address(&mut self, path: &str, doc: &'static str) -> Option<SocketAddr> {
+        let expects = "an IP address and port, such as 127.0.0.1:50051 or [::]:50051";
+        let parse = |text: &str| text.parse().map(Some).map_err(|_| format!("must be {expects}"));
+        let show = |value: &Option<SocketAddr>| value.as_ref().map(SocketAddr::to_string);
+        self.read(declare(path, SettingKind::Address, expects, doc), None.into(), parse, show)
+    }
+
     /// Optional list.
     pub fn list(&mut self, path: &str, doc: &'static str) -> Vec<serde_json::Value> {
         let parse = |text: &str| serde_json::from_str(text).map_err(|_| "must be a list; as text, in JSON".to_owned());
@@ -177,6 +185,13 @@ impl Reader {
     /// Optional path of a file.
     pub fn path(&mut self, path: &str, doc: &'static str) -> Option<PathBuf> {
         let parse = |text: &str| filled(text).map(|text| Some(PathBuf::from(text)));
+        let show = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
+        self.read(declare(path, SettingKind::Path, "path of a file", doc), None.into(), parse, show)
+    }
+
+    /// Optional path of a file; empty text is none.
+    pub fn file(&mut self, path: &str, doc: &'static str) -> Option<PathBuf> {
+        let parse = |text: &str| Ok((!text.is_empty()).then(|| PathBuf::from(text)));
         let show = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
         self.read(declare(path, SettingKind::Path, "path of a file", doc), None.into(), parse, show)
     }

@@ -20,6 +20,16 @@ pub struct Sources {
     pub overrides: Vec<(String, String)>,
 }
 
+// === impl Sources ===
+
+impl Sources {
+    /// Returns the configuration file. `None` if there is none.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        let variable = self.environment.get(environment::CONFIG).filter(|path| !path.is_empty());
+        self.file.clone().or_else(|| variable.map(PathBuf::from))
+    }
+}
+
 /// Raw values, until a setting takes them.
 pub(super) struct Layers {
     flags: BTreeMap<String, RawValue>,

@@ -37,7 +37,8 @@ mod wire_records;
 
 pub use admin::AdminApi;
 pub use log_level::{LogLevel, PutInForce, ReadFilter};
+pub use not_grpc::Hint;
 pub use rpc_span::Tracing;
-pub use server::{Http2Config, ServerConfig, ServerHandle, ServerParts, UnixSocketConfig};
+pub use server::{GrpcListener, Http2Config, ServerConfig, ServerHandle, ServerParts, UnixSocketConfig};
 pub use service::CacheApi;
 pub use stats::StatsReporter;

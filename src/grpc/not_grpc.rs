@@ -3,7 +3,6 @@
 //! None of them reaches a service, and no body is read: a browser can send `text/plain` to other
 //! origins without a preflight, and no such request may take effect.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,7 +16,6 @@ use crate::cache::quoted::quoted;
 use crate::net::peer::Peer;
 use crate::sync::Mutex;
 
-const HINT: &str = "This port speaks gRPC (HTTP/2 without TLS).\n";
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// First bytes of the binary form of the PROXY protocol.
 const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -27,17 +25,24 @@ const PROXY_REFUSED: &str = "this server does not speak the PROXY protocol: swit
 /// Minimum interval of warnings.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Hint for peers that do not speak gRPC: what does, and where the dashboard is.
+#[derive(Clone, Debug)]
+pub struct Hint {
+    protocol: &'static str,
+    dashboard: Option<String>,
+}
+
 /// Returns the response to a request that is not gRPC, or `None` if it is gRPC.
 ///
-/// `ready` is true if this replica should receive calls, `page` is the address of the dashboard.
-pub fn refusal<B>(request: &Request<B>, ready: bool, page: Option<SocketAddr>) -> Option<Response<Body>> {
+/// `ready` is true if this replica should receive calls.
+pub fn refusal<B>(request: &Request<B>, ready: bool, hint: &Hint) -> Option<Response<Body>> {
     let (method, path) = (request.method(), request.uri().path());
     if path == "/" && (method == Method::GET || method == Method::HEAD) {
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        return Some(text(status, hint(page), method == Method::HEAD));
+        return Some(text(status, hint.with_dashboard(), method == Method::HEAD));
     }
     if method != Method::POST {
-        let hint = format!("{HINT}gRPC calls are POST requests.\n");
+        let hint = format!("{}gRPC calls are POST requests.\n", hint.protocol);
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, hint, method == Method::HEAD);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Some(response);
@@ -45,8 +50,8 @@ pub fn refusal<B>(request: &Request<B>, ready: bool, page: Option<SocketAddr>) -
     if is_grpc(request.headers()) {
         return None;
     }
-    let hint =
-        format!("{HINT}Requests have the content type application/grpc. gRPC-Web, Connect and JSON need a proxy.\n");
+    let rule = "Requests have the content type application/grpc. gRPC-Web, Connect and JSON need a proxy.";
+    let hint = format!("{}{rule}\n", hint.protocol);
     let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, hint, false);
     response.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/grpc"));
     Some(response)
@@ -72,8 +77,21 @@ fn text(status: StatusCode, text: String, without_body: bool) -> Response<Body> 
     response
 }
 
-fn hint(page: Option<SocketAddr>) -> String {
-    page.map_or(HINT.to_owned(), |page| format!("{HINT}The dashboard is at http://{page}/\n"))
+// === impl Hint ===
+
+impl Hint {
+    /// Creates a hint. `dashboard` is its URL, `is_tls` is true if an address of the service speaks
+    /// TLS.
+    pub fn new(dashboard: Option<String>, is_tls: bool) -> Hint {
+        let protocol =
+            if is_tls { "This port speaks gRPC (HTTP/2).\n" } else { "This port speaks gRPC (HTTP/2 without TLS).\n" };
+        Hint { protocol, dashboard }
+    }
+
+    fn with_dashboard(&self) -> String {
+        let dashboard = self.dashboard.as_ref().map(|url| format!("The dashboard is at {url}\n"));
+        format!("{}{}", self.protocol, dashboard.unwrap_or_default())
+    }
 }
 
 /// Adds the method and the service to an UNIMPLEMENTED without a message.
@@ -107,15 +125,35 @@ impl ProxyWarnings {
     /// HTTP/2.
     ///
     /// Logs the PROXY protocol: the proxy is misconfigured, and its callers cannot see why.
-    pub fn answer(&self, preface: &[u8], peer: Peer, page: Option<SocketAddr>) -> Vec<u8> {
-        if preface.starts_with(PROXY_V1) || preface.starts_with(PROXY_V2) {
-            if let Some(connections) = self.count(Instant::now()) {
-                tracing::warn!(%peer, connections, "a peer sent the PROXY protocol, which is not supported");
-            }
+    pub fn answer(&self, preface: &[u8], peer: Peer, hint: &Hint) -> Vec<u8> {
+        if self.is_proxy(preface, peer) {
             return go_away(PROXY_REFUSED);
         }
-        tracing::debug!(%peer, "a connection is not HTTP/2 without TLS");
-        upgrade_required(&hint(page))
+        tracing::debug!(%peer, "a connection is not HTTP/2");
+        upgrade_required(&hint.with_dashboard())
+    }
+
+    /// Returns the response to a peer that sent `first` to a port that speaks TLS: an explanation
+    /// by HTTP/1.1, or nothing.
+    ///
+    /// A gRPC client receives nothing: it would count the connection as established, and reconnect
+    /// without a pause.
+    pub fn answer_plain_text(&self, first: &[u8], peer: Peer) -> Vec<u8> {
+        if self.is_proxy(first, peer) {
+            return Vec::new();
+        }
+        tracing::debug!(%peer, "a peer without TLS called a port that speaks TLS");
+        let is_http1 = first.first().is_some_and(u8::is_ascii_uppercase) && !first.starts_with(b"PRI ");
+        if is_http1 { tls_required() } else { Vec::new() }
+    }
+
+    /// Returns true for the PROXY protocol, and logs it.
+    fn is_proxy(&self, preface: &[u8], peer: Peer) -> bool {
+        let is_proxy = preface.starts_with(PROXY_V1) || preface.starts_with(PROXY_V2);
+        if let Some(connections) = is_proxy.then(|| self.count(Instant::now())).flatten() {
+            tracing::warn!(%peer, connections, "a peer sent the PROXY protocol, which is not supported");
+        }
+        is_proxy
     }
 
     /// Counts a connection. Returns the number since the last warning if another one is due.
@@ -128,6 +166,17 @@ impl ProxyWarnings {
         warned.last = Some(now);
         Some(std::mem::take(&mut warned.since))
     }
+}
+
+/// Returns an HTTP/1.1 response for a caller without TLS.
+fn tls_required() -> Vec<u8> {
+    const HINT: &str = "This port speaks TLS: use https, or --tls of twintier.\n";
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {}\r\n\r\n{HINT}",
+        HINT.len()
+    )
+    .into_bytes()
 }
 
 /// Returns an HTTP/1.1 response for a browser, curl without HTTP/2, or any other protocol.
@@ -169,7 +218,7 @@ mod tests {
                 .headers_mut()
                 .append(CONTENT_TYPE, HeaderValue::from_bytes(content_type.as_bytes()).expect("a header"));
         }
-        refusal(&request, true, None).map(|response| response.status().as_u16())
+        refusal(&request, true, &Hint::new(None, false)).map(|response| response.status().as_u16())
     }
 
     #[test]
@@ -210,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_is_not_ready_returns_503() {
-        let response = refusal(&Request::new(()), false, None).expect("a GET of /");
+        let response = refusal(&Request::new(()), false, &Hint::new(None, false)).expect("a GET of /");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 

@@ -7,12 +7,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::close;
-use super::stream::Stream;
 use crate::sync::Mutex;
 
 /// Maximum number of rejected connections that are closed gracefully at a time. Others are dropped.
@@ -139,7 +138,7 @@ impl Connections {
     }
 
     /// Writes `message` to a connection without a slot and closes it.
-    pub async fn turn_away(&self, stream: &mut Stream, message: &[u8]) {
+    pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S, message: &[u8]) {
         let Ok(_permit) = self.turned_away.try_acquire() else { return };
         // Few bytes: the send buffer of the socket takes them.
         let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, stream.write_all(message)).await;
@@ -226,7 +225,7 @@ impl ConnectionSlot {
     }
 
     /// Closes the connection after it was evicted.
-    pub async fn turn_away(&self, stream: &mut Stream) {
+    pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S) {
         self.connections.turn_away(stream, &[]).await;
     }
 }

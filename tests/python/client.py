@@ -4,6 +4,7 @@ Required packages: pip install --requirement tests/python/requirements.txt
 
 usage: client.py alone|together|degraded ADDRESS...
        client.py balanced SERVICE_CONFIG ADDRESS...
+       client.py tls CA_FILE CERT_FILE KEY_FILE ADDRESS
 """
 
 import sys
@@ -26,8 +27,11 @@ DEADLINE = 10
 class Cache:
     """A client with a method for each RPC: cache.Get(key="k")."""
 
-    def __init__(self, address, options=()):
-        self.channel = grpc.insecure_channel(address, options)
+    def __init__(self, address, options=(), credentials=None):
+        if credentials:
+            self.channel = grpc.secure_channel(address, credentials, options)
+        else:
+            self.channel = grpc.insecure_channel(address, options)
         self.reflection = ProtoReflectionDescriptorDatabase(self.channel)
         self.pool = DescriptorPool(self.reflection)
         for rpc in self.pool.FindServiceByName(SERVICE).methods:
@@ -148,10 +152,19 @@ def balanced(service_config, *addresses):
     print(len(answered))
 
 
+def credentials(ca_file, cert_file, key_file):
+    """Returns the credentials of a client with a certificate."""
+    ca, certificate, key = (open(file, "rb").read() for file in (ca_file, cert_file, key_file))
+    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
+
+
 if __name__ == "__main__":
     tests = {"alone": alone, "together": together, "degraded": degraded}
     if sys.argv[1] == "balanced":
         balanced(*sys.argv[2:])
+    elif sys.argv[1] == "tls":
+        alone(Cache(sys.argv[5], credentials=credentials(*sys.argv[2:5])))
+        print("tls: all as expected")
     else:
         # By default the authority of a unix socket is its encoded path, which is no host name.
         options = [("grpc.default_authority", "localhost")] if sys.argv[2].startswith("unix:") else []

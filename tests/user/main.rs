@@ -4,6 +4,8 @@
 
 mod architecture;
 mod as_it_stands;
+// Tests of the service by gRPC use more of it.
+#[allow(dead_code)]
 #[path = "../api/harness/authority.rs"]
 mod authority;
 mod client;
@@ -28,5 +30,6 @@ mod scripts;
 mod serve;
 mod stop;
 mod symptoms;
+mod tls;
 mod traces;
 mod unix_socket;

@@ -12,6 +12,7 @@ use rustix::fd::OwnedFd;
 use crate::dialect::{Dialect, Events};
 use crate::keys::Sequence;
 use crate::plan::{Operation, Shape};
+use crate::tls::{Certificate, Session};
 
 /// Longest wait for any answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,6 +67,7 @@ pub struct Load {
 
 struct Connection {
     stream: TcpStream,
+    tls: Option<Session>,
     dialect: Box<dyn Dialect>,
     /// Bytes of an answer that is not complete.
     input: Vec<u8>,
@@ -85,8 +87,34 @@ impl Load {
         keys: Sequence,
         dialect: impl Fn() -> Box<dyn Dialect>,
     ) -> Load {
+        Load::over(|| (connect(address), None), shape, operation, keys, dialect)
+    }
+
+    /// Connects to a server with TLS.
+    pub fn with_tls(
+        (address, certificate): (SocketAddr, &Certificate),
+        shape: Shape,
+        operation: Operation,
+        keys: Sequence,
+        dialect: impl Fn() -> Box<dyn Dialect>,
+    ) -> Load {
+        let open = || {
+            let mut stream = connect(address);
+            let session = certificate.connect(&mut stream);
+            (stream, Some(session))
+        };
+        Load::over(open, shape, operation, keys, dialect)
+    }
+
+    fn over(
+        open: impl Fn() -> (TcpStream, Option<Session>),
+        shape: Shape,
+        operation: Operation,
+        keys: Sequence,
+        dialect: impl Fn() -> Box<dyn Dialect>,
+    ) -> Load {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-        let connections = (0..shape.connections).map(|_| Connection::new(address, shape.in_flight, dialect()));
+        let connections = (0..shape.connections).map(|_| Connection::new(open(), shape.in_flight, dialect()));
         let connections: Vec<Connection> = connections.collect();
         for (index, connection) in connections.iter().enumerate() {
             let data = epoll::EventData::new_u64(index as u64);
@@ -181,7 +209,12 @@ impl Load {
     /// Reads what came, and sends the next request for each answer.
     fn read(&mut self, index: usize, buffer: &mut [u8]) {
         loop {
-            let length = match self.connections[index].stream.read(buffer) {
+            let Connection { stream, tls, .. } = &mut self.connections[index];
+            let read = match tls {
+                Some(tls) => tls.read(stream, buffer),
+                None => stream.read(buffer),
+            };
+            let length = match read {
                 Ok(0) => panic!("the server closed the connection"),
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -200,7 +233,8 @@ impl Load {
                 self.outstanding -= 1;
                 self.request(index, slot, now);
             }
-            if length < buffer.len() {
+            // TLS hands out one record at a time.
+            if length < buffer.len() && self.connections[index].tls.is_none() {
                 return;
             }
         }
@@ -217,15 +251,20 @@ impl Load {
     }
 }
 
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
 // === impl Connection ===
 
 impl Connection {
-    fn new(address: SocketAddr, slots: usize, dialect: Box<dyn Dialect>) -> Connection {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-        stream.set_nodelay(true).unwrap();
+    fn new((stream, tls): (TcpStream, Option<Session>), slots: usize, dialect: Box<dyn Dialect>) -> Connection {
         stream.set_nonblocking(true).unwrap();
         Connection {
             stream,
+            tls,
             dialect,
             input: Vec::new(),
             output: Vec::new(),
@@ -253,13 +292,20 @@ impl Connection {
     fn flush(&mut self) -> bool {
         let mut sent = 0;
         while sent < self.output.len() {
-            match self.stream.write(&self.output[sent..]) {
+            let (stream, rest) = (&mut self.stream, &self.output[sent..]);
+            let written = match &mut self.tls {
+                Some(tls) => tls.write(stream, rest),
+                None => stream.write(rest),
+            };
+            match written {
+                Ok(0) => break,
                 Ok(length) => sent += length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => panic!("writing: {error}"),
             }
         }
         self.output.drain(..sent);
-        !self.output.is_empty()
+        let is_left = self.tls.as_mut().is_some_and(|tls| tls.is_left(&mut self.stream));
+        is_left || !self.output.is_empty()
     }
 }

@@ -14,6 +14,7 @@ use crate::plan::{BATCH, Keys, LARGE, Operation, Row, SMALL, Shape, Target};
 use crate::samples::Sample;
 use crate::servers::{Cores, Server};
 use crate::text::Text;
+use crate::tls::Certificate;
 
 /// Shape of filling.
 pub const FILLING: Shape = Shape { connections: 2, in_flight: 1 };
@@ -30,6 +31,8 @@ pub struct Fleet {
     servers: BTreeMap<Target, Server>,
     /// Redis of each target that has one.
     redis: BTreeMap<Target, Server>,
+    /// Certificate of the service with TLS. `None` if it cannot be created.
+    certificate: Option<Certificate>,
     /// Number of keys.
     keys: u32,
     /// Length of a `GetResponse` by size of the value.
@@ -45,7 +48,8 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("twintier-bench-").tempdir().unwrap();
         let answers = BTreeMap::new();
         let (servers, redis) = (BTreeMap::new(), BTreeMap::new());
-        let mut fleet = Fleet { servers, redis, keys, answers, cores, _folder: folder };
+        let certificate = Certificate::create(folder.path());
+        let mut fleet = Fleet { servers, redis, certificate, keys, answers, cores, _folder: folder };
         // The service is started always: the echo answers as many bytes as it does.
         let targets: BTreeSet<Target> = rows.iter().map(|row| row.target).chain([Target::Service]).collect();
         targets.into_iter().for_each(|target| fleet.add(target));
@@ -56,7 +60,10 @@ impl Fleet {
     }
 
     fn add(&mut self, target: Target) {
-        if matches!(target, Target::Service | Target::SmallL1) {
+        if target == Target::ServiceTls && self.certificate.is_none() {
+            return;
+        }
+        if matches!(target, Target::Service | Target::ServiceTls | Target::SmallL1) {
             let redis = Server::redis(self._folder.path(), self.cores.client);
             self.redis.insert(target, redis);
         }
@@ -64,10 +71,11 @@ impl Fleet {
         let service = |more: &[(&str, &str)]| {
             let redis = url.iter().flat_map(|url| [("redis.url", url.as_str())].into_iter().chain(PATIENCE));
             let settings: Vec<_> = SETTINGS.into_iter().chain(redis).chain(more.iter().copied()).collect();
-            Server::service(&settings, &self.cores)
+            let certificate = self.certificate.as_ref().filter(|_| target == Target::ServiceTls);
+            Server::service(&settings, certificate, &self.cores)
         };
         let server = match target {
-            Target::Service | Target::Alone => Some(service(&[LARGE_L1])),
+            Target::Service | Target::ServiceTls | Target::Alone => Some(service(&[LARGE_L1])),
             Target::SmallL1 => Some(service(&SMALL_L1)),
             Target::EchoCurrent => Some(Server::echo("current_thread", &self.cores)),
             Target::EchoMulti => Some(Server::echo("multi_thread", &self.cores)),
@@ -108,12 +116,12 @@ impl Fleet {
         let batches = u64::from(self.keys) / BATCH as u64;
         match target {
             Target::EchoCurrent | Target::EchoMulti => {}
-            Target::Memcached if !self.has(&row) => {}
+            Target::Memcached | Target::ServiceTls if !self.has(&row) => {}
             Target::Memcached => {
                 drop(self.run(&Row { operation: Operation::Set, ..row }, namespace, u64::from(self.keys)))
             }
             Target::Redis => drop(self.run(&row, namespace, batches)),
-            Target::Service | Target::SmallL1 | Target::Alone => {
+            Target::Service | Target::ServiceTls | Target::SmallL1 | Target::Alone => {
                 drop(self.run(&row, namespace, batches));
                 drop(self.run(&Row { operation: Operation::BatchGet, ..row }, namespace, batches));
             }
@@ -132,7 +140,10 @@ impl Fleet {
             }
         };
         let keys = Sequence::new(row.keys, self.keys, seed);
-        Load::new(address, row.shape, row.operation, keys, dialect)
+        match self.certificate.as_ref().filter(|_| row.target == Target::ServiceTls) {
+            Some(certificate) => Load::with_tls((address, certificate), row.shape, row.operation, keys, dialect),
+            None => Load::new(address, row.shape, row.operation, keys, dialect),
+        }
     }
 
     /// Length of an echo's payload: that of a Get's answer without the field's tag and length.

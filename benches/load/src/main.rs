@@ -23,6 +23,7 @@ mod servers;
 mod smoke;
 mod template;
 mod text;
+mod tls;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -236,5 +237,5 @@ fn with_report(page: &str, text: &str, [begin, end]: [&str; 2]) -> String {
 
 /// True if a row belongs to a server that may be absent.
 fn may_be_absent(row: &Row) -> bool {
-    row.target == Target::Memcached
+    matches!(row.target, Target::Memcached | Target::ServiceTls)
 }

@@ -188,13 +188,13 @@ impl Bench<'_> {
             ("server.max_in_flight", "20000"),
             ("server.max_share_per_peer", "1"),
         ];
-        Server::service(&[&SETTINGS[..], &more].concat(), &self.cores)
+        Server::service(&[&SETTINGS[..], &more].concat(), None, &self.cores)
     }
 
     fn replica(&self, redis: &Server) -> Server {
         let url = format!("redis://{}", redis.address);
         let more = [("l1.size", "1GiB"), ("redis.url", url.as_str())];
-        Server::service(&[&SETTINGS[..], &PATIENCE, &more].concat(), &self.cores)
+        Server::service(&[&SETTINGS[..], &PATIENCE, &more].concat(), None, &self.cores)
     }
 
     /// Loads these servers at the same time, and measures one.

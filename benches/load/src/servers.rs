@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tempfile::NamedTempFile;
 
+use crate::tls::Certificate;
+
 /// Longest time until a server listens.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -44,9 +46,16 @@ pub struct Server {
 
 impl Server {
     /// Starts the service: see [`program`].
-    pub fn service(settings: &[(&str, &str)], cores: &Cores) -> Server {
-        let (server, log) = Server::listening_service(Command::new(program()), settings, cores);
-        assert!(is_ready(server.address), "not ready: {}", fs::read_to_string(log.path()).unwrap());
+    ///
+    /// With a certificate it speaks TLS.
+    pub fn service(settings: &[(&str, &str)], certificate: Option<&Certificate>, cores: &Cores) -> Server {
+        let files = certificate
+            .map(|certificate| [&certificate.cert_file, &certificate.key_file].map(|file| file.to_str().unwrap()));
+        let tls = files.iter().flat_map(|[cert, key]| [("tls.cert_file", *cert), ("tls.key_file", *key)]);
+        let settings: Vec<_> = settings.iter().copied().chain(tls).collect();
+        let (server, log) = Server::listening_service(Command::new(program()), &settings, cores);
+        let authority = certificate.map(|certificate| certificate.cert_file.as_path());
+        assert!(is_ready(server.address, authority), "not ready: {}", fs::read_to_string(log.path()).unwrap());
         server
     }
 
@@ -198,9 +207,12 @@ fn with_child<T>(pid: u32, f: impl FnOnce(&mut Child) -> T) -> T {
 }
 
 /// Waits until a replica is ready.
-fn is_ready(address: SocketAddr) -> bool {
+fn is_ready(address: SocketAddr, authority: Option<&Path>) -> bool {
     let mut health = Command::new(program());
     health.env_clear().args(["health", "readiness", "--wait", "30s", "--server", &address.to_string()]);
+    if let Some(authority) = authority {
+        health.arg("--tls").arg("--ca-file").arg(authority);
+    }
     health.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 

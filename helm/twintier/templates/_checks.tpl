@@ -56,6 +56,31 @@
 {{- if and .Values.tls.port (has (include "twintier.callPort" .) (list (include "twintier.grpcPort" .) (include "twintier.adminPort" .))) .Values.tls.enabled -}}
 {{- $problems = append $problems "tls.port is a port of the service itself: it has to be that of the proxy" -}}
 {{- end -}}
+{{- with .Values.tls -}}
+{{- $serves := include "twintier.servesTls" $ -}}
+{{- if and .certificate.enabled .existingSecret -}}
+{{- $problems = append $problems "tls.certificate.enabled and tls.existingSecret are both set: choose one" -}}
+{{- end -}}
+{{- if and .certificate.enabled (not .enabled) -}}
+{{- $problems = append $problems "tls.certificate.enabled has no effect without tls.enabled" -}}
+{{- end -}}
+{{- if and .certificate.enabled (not .certificate.issuerRef.name) -}}
+{{- $problems = append $problems "tls.certificate.issuerRef.name has to name an issuer of cert-manager" -}}
+{{- end -}}
+{{- if $serves -}}
+{{- if not (include "twintier.tlsSecret" $) -}}
+{{- $problems = append $problems "tls.mode: service needs a certificate: set tls.existingSecret or tls.certificate.enabled" -}}
+{{- end -}}
+{{- if .port -}}
+{{- $problems = append $problems "tls.port is that of a proxy: it has no effect with tls.mode: service" -}}
+{{- end -}}
+{{- if has (include "twintier.probesPort" $) (list (include "twintier.grpcPort" $) (include "twintier.adminPort" $) (include "twintier.plainPort" $)) -}}
+{{- $problems = append $problems "tls.probesPort is a port of the service already" -}}
+{{- end -}}
+{{- else if or .keys.clientCa .keys.crl -}}
+{{- $problems = append $problems "tls.keys has no effect without tls.enabled and tls.mode: service" -}}
+{{- end -}}
+{{- end -}}
 {{- if not (include "twintier.adminPort" .) -}}
 {{- if .Values.tls.enabled -}}
 {{- $problems = append $problems "tls.enabled needs the admin port for its probes: set config.admin.listen to [::]:9090" -}}

@@ -66,20 +66,30 @@
 - name: grpc
   containerPort: {{ include "twintier.grpcPort" . }}
   protocol: TCP
+{{- with include "twintier.plainPort" . }}
+- name: grpc-plain
+  containerPort: {{ . }}
+  protocol: TCP
+{{- end }}
 {{- with include "twintier.adminPort" . }}
 - name: admin
   containerPort: {{ . }}
   protocol: TCP
 {{- end }}
+{{- with include "twintier.probesPort" . }}
+- name: probes
+  containerPort: {{ . }}
+  protocol: TCP
+{{- end }}
 {{- end }}
 
-{{/* A probe: list of the context, its values, the name of grpc.health.v1 and the path of the admin server. */}}
+{{/* A probe: list of the context, its values, the name of grpc.health.v1 and the path of HTTP. */}}
 {{- define "twintier.probe" -}}
 {{- $context := index . 0 -}}
-{{- if $context.Values.tls.enabled }}
+{{- if or $context.Values.tls.enabled (include "twintier.probesPort" $context) }}
 httpGet:
   path: {{ index . 3 }}
-  port: admin
+  port: {{ ternary "probes" "admin" (not (empty (include "twintier.probesPort" $context))) }}
 {{- else }}
 grpc:
   port: {{ include "twintier.grpcPort" $context }}
@@ -95,6 +105,11 @@ grpc:
 {{- if include "twintier.redisFiles" . }}
 - name: redis
   mountPath: /etc/twintier/redis
+  readOnly: true
+{{- end }}
+{{- if include "twintier.servesTls" . }}
+- name: tls
+  mountPath: /etc/twintier/tls
   readOnly: true
 {{- end }}
 {{- if .Values.unixSocket.enabled }}
@@ -128,7 +143,7 @@ grpc:
         path: {{ . }}
       {{- end }}
 {{- end }}
-{{- with $.Values.tls.existingSecret }}
+{{- with include "twintier.tlsSecret" . }}
 - name: tls
   secret:
     secretName: {{ . }}

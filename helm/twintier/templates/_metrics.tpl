@@ -4,6 +4,19 @@
 {{- with index . 1 }}
 - port: admin
   path: /metrics
+  {{- if eq "https" (include "twintier.adminScheme" $context) }}
+  scheme: https
+  tlsConfig:
+    {{- if $context.Values.metrics.tlsConfig }}
+    {{- toYaml $context.Values.metrics.tlsConfig | nindent 4 }}
+    {{- else }}
+    ca:
+      secret:
+        name: {{ include "twintier.tlsSecret" $context }}
+        key: ca.crt
+    serverName: {{ include "twintier.fullname" $context }}.{{ $context.Release.Namespace }}.svc
+    {{- end }}
+  {{- end }}
   # The label namespace means a namespace of the cache, not of the pod.
   honorLabels: true
   {{- with .interval }}

@@ -25,6 +25,32 @@
 {{- end -}}
 {{- end }}
 
+{{/* "true" if the service itself speaks TLS, else empty. */}}
+{{- define "twintier.servesTls" -}}
+{{- if and .Values.tls.enabled (eq .Values.tls.mode "service") -}}true{{- end -}}
+{{- end }}
+
+{{/* Secret with the certificate, of the user or of cert-manager. Empty if there is none. */}}
+{{- define "twintier.tlsSecret" -}}
+{{- if .Values.tls.certificate.enabled -}}{{ include "twintier.fullname" . }}-tls{{- else -}}{{ .Values.tls.existingSecret }}{{- end -}}
+{{- end }}
+
+{{/* Port of probes alone. Empty if there is none. */}}
+{{- define "twintier.probesPort" -}}
+{{- $set := include "twintier.setting" (list . "admin.probes_listen" "") -}}
+{{- if $set -}}{{ include "twintier.port" $set }}{{- else if include "twintier.servesTls" . -}}{{ .Values.tls.probesPort }}{{- end -}}
+{{- end }}
+
+{{/* Port of callers without TLS beside one with it. Empty if there is none. */}}
+{{- define "twintier.plainPort" -}}
+{{- include "twintier.port" (include "twintier.setting" (list . "server.listen_plain" "")) -}}
+{{- end }}
+
+{{/* Scheme of the admin port. */}}
+{{- define "twintier.adminScheme" -}}
+{{- if and (include "twintier.servesTls" .) (ne "false" (include "twintier.setting" (list . "tls.admin" "true"))) -}}https{{- else -}}http{{- end -}}
+{{- end }}
+
 {{/* Port of the pod for callers: that of a proxy that terminates TLS, or the service's own. */}}
 {{- define "twintier.callPort" -}}
 {{- if and .Values.tls.enabled .Values.tls.port -}}
@@ -151,6 +177,13 @@ Empty too where the limit leaves nothing, which twintier.check refuses.
 {{- end -}}
 {{- with include "twintier.socket" . -}}
 {{- $_ := set $config "server" (merge (dict "listen_unix" .) (default dict $config.server)) -}}
+{{- end -}}
+{{- if include "twintier.servesTls" . -}}
+{{- $files := dict "cert_file" "/etc/twintier/tls/tls.crt" "key_file" "/etc/twintier/tls/tls.key" -}}
+{{- with .Values.tls.keys.clientCa -}}{{- $_ := set $files "client_ca_file" (printf "/etc/twintier/tls/%s" .) -}}{{- end -}}
+{{- with .Values.tls.keys.crl -}}{{- $_ := set $files "crl_file" (printf "/etc/twintier/tls/%s" .) -}}{{- end -}}
+{{- $_ := set $config "tls" (merge $files (default dict $config.tls)) -}}
+{{- $_ := set $config "admin" (merge (default dict $config.admin) (dict "probes_listen" (printf "[::]:%s" (include "twintier.probesPort" .)))) -}}
 {{- end -}}
 {{- toYaml $config -}}
 {{- end }}

@@ -8,6 +8,7 @@ pub fn findings(signs: &Signs<'_>) -> Vec<Finding> {
     let single = [
         readiness(signs),
         violations(signs),
+        super::certificates::ending(signs),
         super::redis::gone(signs),
         super::redis::slow(signs),
         super::redis::deaf_here(signs),

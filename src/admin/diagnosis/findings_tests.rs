@@ -4,7 +4,7 @@ use super::*;
 use crate::admin::diagnosis::finding::Hottest;
 use crate::cache::fleet::replica::FleetReplica;
 use crate::cache::fleet::report::{NamespaceReport, ReplicaReport};
-use crate::cache::stats::{Histogram, NamespaceCounts};
+use crate::cache::stats::{CertificateLife, Histogram, NamespaceCounts};
 use crate::cache::tier::{L2Report, L2State};
 
 const SECONDS: u64 = 5;
@@ -279,4 +279,24 @@ fn limits_and_settings_that_matter_are_reported() {
     scene.finds("redis_settings", "Redis' settings weaken the promise");
     scene.now.l2.server.evicted_keys = 40;
     scene.finds("redis_settings", "Redis is full and evicts");
+}
+
+#[test]
+fn a_certificate_that_ends_is_found_before_it_does() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let scene = |left_days: i32| {
+        let mut scene = Scene::healthy();
+        let now = scene.now.wall;
+        let end = if left_days < 0 { now - DAY * left_days.unsigned_abs() } else { now + DAY * left_days as u32 };
+        let life = CertificateLife { not_before: now - 300 * DAY, not_after: end };
+        scene.now.certificates.client_ca = Some(life);
+        scene
+    };
+    scene(31).is_well();
+    scene(29).finds("certificate_ends", "The authority of client certificates ends soon");
+    scene(-1).finds("certificate_ends", "The authority of client certificates has expired");
+    let mut both = scene(29);
+    let now = both.now.wall;
+    both.now.certificates.server = Some(CertificateLife { not_before: now - 300 * DAY, not_after: now + DAY });
+    both.finds("certificate_ends", "The certificate of the service ends soon");
 }

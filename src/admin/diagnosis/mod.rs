@@ -3,6 +3,7 @@
 //! Each check knows one condition, and reports what it saw and what to do. The thresholds inform
 //! people and trigger no action: in doubt they report nothing.
 
+mod certificates;
 mod finding;
 mod findings;
 mod memory;

@@ -62,7 +62,7 @@ impl Held {
 /// replica, are shown at once.
 fn samples_to_show(kind: &str) -> u32 {
     match kind {
-        "not_ready" | "violation" => 1,
+        "not_ready" | "violation" | "certificate_ends" => 1,
         "redis_gone" => 2,
         _ => 3,
     }

@@ -2,6 +2,7 @@
 
 use super::response::Caller;
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +24,9 @@ use crate::net::acceptor::{AcceptedConnection, Acceptor};
 use crate::net::close;
 use crate::net::connections::{Activity, ConnectionLimits, ConnectionSlot, Connections};
 use crate::net::listener::Listener;
-use crate::net::stream::{Stream, disable_delay};
+use crate::net::peer::Peer;
+use crate::net::stream::disable_delay;
+use crate::tls::{HandshakeError, HandshakeFailure, HttpVersion, Secured, ServerStream, TlsServer, Trust};
 
 use super::write_timeout::Stalling;
 
@@ -32,6 +36,12 @@ const LIMITS: ConnectionLimits = ConnectionLimits { connections: 64, per_peer: 1
 /// Response to a connection over the limit.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// Response to a request without TLS on a port that speaks it.
+const TLS_REQUIRED: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    content-length: 32\r\n\r\nThis port speaks TLS: use https\n";
+/// Time for a peer to receive it, and to close.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Timeout of a request's head, and of silence between two requests.
@@ -47,35 +57,89 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of checks for an overdue head in each timeout.
 const HEAD_CHECKS: u32 = 10;
 
-/// Accepts connections until `closing` is cancelled, and drops them when `kill` is.
-pub async fn accept(
-    listener: Listener,
-    router: Router,
-    closing: CancellationToken,
-    kill: CancellationToken,
-    tasks: TaskTracker,
-) {
+/// Ends of a server: no further connections, and none any more.
+#[derive(Clone, Default)]
+pub struct Ends {
+    /// Stops accepting, and ends connections in order.
+    pub closing: CancellationToken,
+    /// Drops connections.
+    pub kill: CancellationToken,
+    /// The tasks of the connections.
+    pub tasks: TaskTracker,
+}
+
+/// Accepts connections, with limits of its own. With `tls` they speak TLS.
+pub async fn accept(server: &'static str, listener: Listener, tls: Option<Arc<TlsServer>>, router: Router, ends: Ends) {
+    let Ends { closing, kill, tasks } = ends;
     let (connections, stop) = (Connections::new(LIMITS), closing.clone());
-    let acceptor = Acceptor { server: "admin", connections, refusal: REFUSAL, stop, kill, tasks };
+    // A peer that expects TLS cannot read an answer without it.
+    let refusal = if tls.is_some() { b"" } else { REFUSAL };
+    let acceptor = Acceptor { server, connections, refusal, stop, kill, tasks };
     let serve = |connection| {
-        let (router, closing) = (router.clone(), closing.clone());
-        async move { serve_connection(connection, router, &closing).await }
+        let (router, closing, tls) = (router.clone(), closing.clone(), tls.clone());
+        async move { serve_connection(connection, tls.as_deref(), router, &closing).await }
     };
     acceptor.run(listener, serve).await;
 }
 
 /// Serves a connection to its end, and closes it so that the peer receives all that was written.
-async fn serve_connection(connection: AcceptedConnection, router: Router, closing: &CancellationToken) {
-    let AcceptedConnection { mut stream, peer, slot } = connection;
+async fn serve_connection(
+    connection: AcceptedConnection,
+    tls: Option<&TlsServer>,
+    router: Router,
+    closing: &CancellationToken,
+) {
+    let AcceptedConnection { stream, peer, slot } = connection;
     disable_delay(&stream);
+    let secured = match tls {
+        None => Secured::plain(stream),
+        Some(tls) => {
+            let accepted = tokio::select! {
+                accepted = tls.accept(stream, HttpVersion::Http1) => accepted,
+                () = closed_for(closing, SHUTDOWN_HEAD_TIMEOUT) => return,
+                () = slot.evicted() => return,
+            };
+            match accepted {
+                Ok(secured) => secured,
+                Err(failure) => return refuse(failure, peer).await,
+            }
+        }
+    };
+    let Secured { mut stream, trust, .. } = secured;
     let caller = Caller { address: peer.ip(), slot: slot.clone() };
     tokio::select! {
         () = speak_http1(&mut stream, caller, router, closing) => close::orderly(&mut stream, CLOSE_TIMEOUT).await,
         () = slot.evicted() => slot.turn_away(&mut stream).await,
+        reason = lost(trust) => tracing::info!(%peer, reason, "closing a connection: its client is not trusted any more"),
     }
 }
 
-async fn speak_http1(stream: &mut Stream, caller: Caller, router: Router, closing: &CancellationToken) {
+/// Tells a peer why its handshake failed, and closes the connection.
+async fn refuse(failure: HandshakeFailure, peer: Peer) {
+    let HandshakeFailure { error, stream } = failure;
+    tracing::debug!(%peer, %error, "a TLS handshake failed");
+    let Some(mut stream) = stream else { return };
+    if error == HandshakeError::PlainText {
+        let _ = timeout(REFUSAL_TIMEOUT, stream.write_all(TLS_REQUIRED)).await;
+    }
+    close::orderly(&mut stream, REFUSAL_TIMEOUT).await;
+}
+
+/// Completes when the client of a connection is not trusted any more, with the reason.
+async fn lost(trust: Option<Trust>) -> String {
+    match trust {
+        Some(mut trust) => trust.lost().await,
+        None => pending().await,
+    }
+}
+
+/// Completes `time` after `closing` was cancelled.
+async fn closed_for(closing: &CancellationToken, time: Duration) {
+    closing.cancelled().await;
+    sleep(time).await;
+}
+
+async fn speak_http1(stream: &mut ServerStream, caller: Caller, router: Router, closing: &CancellationToken) {
     let (slot, unsent) = (caller.slot.clone(), Arc::new(AtomicBool::new(false)));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (caller, mut router) = (caller.clone(), router.clone());

@@ -11,7 +11,10 @@ use crate::cache::clock::Moment;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
 use crate::cache::stats::keyspace::NamespaceUsage;
-use crate::cache::stats::{CoherenceCounts, LatencyReport, LeaseCounts, NamespaceCounts, SelfAuditCounts, WatchCounts};
+use crate::cache::stats::{
+    CertificateEnds, CoherenceCounts, LatencyReport, LeaseCounts, NamespaceCounts, SecurityCounts, SelfAuditCounts,
+    WatchCounts,
+};
 use crate::cache::tier::{L1Usage, L2Report};
 use crate::cache::tiered::Tiered;
 
@@ -44,6 +47,10 @@ pub struct ReplicaReport {
     pub watches: WatchReport,
     /// Load, and its limits.
     pub load: LoadReport,
+    /// TLS handshakes and reloads.
+    pub security: SecurityCounts,
+    /// Certificates in use.
+    pub certificates: CertificateEnds,
     /// The warm start. `None` if it is off or has not ended.
     pub warm_start: Option<Warmed>,
 }
@@ -124,6 +131,8 @@ impl ReplicaReport {
             self_audit: replica.cache.self_audit().read(),
             watches: WatchReport::read(&replica.cache),
             load: LoadReport::read(&replica.admission),
+            security: replica.security.counters.read(),
+            certificates: replica.security.ends(),
             warm_start: replica.warm_start.as_ref().and_then(|warm| warm.outcome()),
         }
     }
@@ -149,6 +158,8 @@ impl ReplicaReport {
             self_audit: self.self_audit.since(&earlier.self_audit),
             watches: self.watches.since(&earlier.watches),
             load: self.load.since(&earlier.load),
+            security: self.security.since(&earlier.security),
+            certificates: self.certificates,
             warm_start: self.warm_start,
         }
     }

@@ -27,6 +27,8 @@ impl ReplicaReport {
             leases: LeaseCounts::default(),
             self_audit: SelfAuditCounts::default(),
             watches: WatchReport::default(),
+            security: Default::default(),
+            certificates: Default::default(),
             load: LoadReport { limit: 1024, ..LoadReport::default() },
             warm_start: None,
         }

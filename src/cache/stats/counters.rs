@@ -91,6 +91,19 @@ meters! {
         staleness: Histogram,
     }
 
+    /// Counters of TLS handshakes by result, and of reloads of the configuration.
+    SecurityCounters reported as SecurityCounts {
+        handshakes: Counter,
+        handshakes_plain_text: Counter,
+        handshakes_timed_out: Counter,
+        handshakes_closed: Counter,
+        handshakes_certificate: Counter,
+        handshakes_alert: Counter,
+        handshakes_protocol: Counter,
+        reloads: Counter,
+        reloads_failed: Counter,
+    }
+
     /// Latencies inside the service.
     Latencies reported as LatencyReport {
         get_l1: Histogram,

@@ -6,12 +6,15 @@ pub mod hot_keys;
 pub mod keyspace;
 mod labeled_histograms;
 mod meter;
+mod security;
 pub mod sketch;
 
 pub use counters::{
     CoherenceCounters, CoherenceCounts, Gets, L1Counters, L1Counts, Latencies, LatencyReport, LeaseCounters,
-    LeaseCounts, NamespaceCounters, NamespaceCounts, SelfAuditCounters, SelfAuditCounts, WatchCounters, WatchCounts,
+    LeaseCounts, NamespaceCounters, NamespaceCounts, SecurityCounters, SecurityCounts, SelfAuditCounters,
+    SelfAuditCounts, WatchCounters, WatchCounts,
 };
 pub use histogram::{Histogram, Snapshot};
 pub use labeled_histograms::LabeledHistograms;
 pub use meter::{Counter, Gauge, IncGuard, Meter, Number};
+pub use security::{CertificateEnds, CertificateLife, SecurityStats};

@@ -55,7 +55,7 @@ pub struct BatchGetArgs {
 
 impl BatchGetArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        let connection = ServiceConnection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server)?;
         let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new());
         let mut whole = Output::default();
         let mut last_token = String::new();

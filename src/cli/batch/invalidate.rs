@@ -43,7 +43,7 @@ pub struct BatchInvalidateArgs {
 
 impl BatchInvalidateArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
-        let connection = ServiceConnection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server)?;
         let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new());
         let mut whole = Output::default();
         let mut last_token = String::new();

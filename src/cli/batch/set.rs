@@ -83,7 +83,7 @@ impl BatchSetArgs {
         };
         let mut lines = BufReader::new(source);
         let (connection, mut tally, mut progress) =
-            (ServiceConnection::new(&self.server), BatchTally::default(), ProgressLine::new());
+            (ServiceConnection::new(&self.server)?, BatchTally::default(), ProgressLine::new());
         let mut number = 0;
         let ended = self.store(&connection, &mut lines, &mut number, &mut tally, &mut progress).await;
         progress.clear();

@@ -91,7 +91,7 @@ impl PolicyCommand {
 impl ListArgs {
     async fn run(self) -> Result<Output, CliError> {
         let request = pb::ListPoliciesRequest { namespace: self.namespace.clone().unwrap_or_default() };
-        let listed = ServiceConnection::new(&self.server)
+        let listed = ServiceConnection::new(&self.server)?
             .call(request, async |channel, request| admin(channel).list_policies(request).await)
             .await?;
         let out = match (self.server.output, self.namespace) {
@@ -112,7 +112,7 @@ impl SetArgs {
         let policy =
             Some(self.changes.into_iter().fold(pb::Policy::default(), |whole, FieldChange(one)| merged(whole, one)));
         let request = pb::SetPolicyRequest { namespace, policy };
-        let response = ServiceConnection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)?
             .call(request, async |channel, request| admin(channel).set_policy(request).await)
             .await?;
         Ok(changed(&response.policy.unwrap_or_default(), self.server.output))
@@ -122,7 +122,7 @@ impl SetArgs {
 impl ResetArgs {
     async fn run(self) -> Result<Output, CliError> {
         let request = pb::ResetPolicyRequest { namespace: self.subject.namespace.unwrap_or_default() };
-        let response = ServiceConnection::new(&self.server)
+        let response = ServiceConnection::new(&self.server)?
             .call(request, async |channel, request| admin(channel).reset_policy(request).await)
             .await?;
         Ok(changed(&response.policy.unwrap_or_default(), self.server.output))

@@ -45,7 +45,7 @@ struct Earlier {
 
 impl StatsArgs {
     pub(crate) async fn run(self) -> Result<Output, CliError> {
-        let connection = ServiceConnection::new(&self.server);
+        let connection = ServiceConnection::new(&self.server)?;
         if let Some(interval) = self.watch {
             return self.watch(&connection, interval).await;
         }

@@ -8,6 +8,7 @@ use crate::cache::key_form::KeyForm;
 use crate::config::reader::Reader;
 
 const LISTEN: &str = "admin.listen";
+const PROBES_LISTEN: &str = "admin.probes_listen";
 
 /// Reads the section; `None` if the server is off.
 pub(crate) fn read(reader: &mut Reader) -> Option<AdminConfig> {
@@ -19,8 +20,15 @@ pub(crate) fn read(reader: &mut Reader) -> Option<AdminConfig> {
             "address and port of the HTTP server for metrics, probes and the dashboard, without authentication; if not set and the port is taken, any free port of loopback",
         ),
         listen_is_given: reader.is_given(LISTEN),
+        probes_listen: reader.optional_address(
+            PROBES_LISTEN,
+            "address and port for /livez and /readyz alone, without TLS and with connections of its own, for the probes of an orchestrator",
+        ),
         page: reader.boolean("admin.page", true, "serve the dashboard and its event stream"),
         keys: reader.choice("admin.keys", KeyForm::Hashed, &KEY_FORMS, "form of hot keys on the dashboard: the hash as in the log, or plain text"),
     };
+    if !enabled && config.probes_listen.is_some() {
+        reader.contradict(PROBES_LISTEN, "admin.enabled", "has no effect without the admin server");
+    }
     enabled.then_some(config)
 }

@@ -1,6 +1,7 @@
 //! The sections of the configuration, one file each.
 
 pub mod admin;
+pub mod auth;
 pub mod cache;
 pub mod coherence;
 pub mod events;
@@ -9,4 +10,5 @@ pub mod limits;
 pub mod log;
 pub mod redis;
 pub mod server;
+pub mod tls;
 pub mod warm_start;

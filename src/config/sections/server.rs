@@ -16,6 +16,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const KIB: u64 = 1 << 10;
 const LISTEN_UNIX: &str = "server.listen_unix";
+/// The setting of an address without TLS beside `server.listen`.
+pub(crate) const LISTEN_PLAIN: &str = "server.listen_plain";
+const LISTEN_PLAIN_DOC: &str =
+    "address and port that serve without TLS beside server.listen with it, while callers change over";
 
 /// Timing of the shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,7 @@ pub(crate) fn read(reader: &mut Reader) -> ServerConfig {
     let unix = read_unix_socket(reader);
     ServerConfig {
         listen: read_tcp_address(reader, unix.is_some()),
+        listen_plain: reader.optional_address(LISTEN_PLAIN, LISTEN_PLAIN_DOC),
         unix,
         connections: read_connection_limits(reader),
         http2: read_http2(reader),

@@ -13,6 +13,8 @@ use crate::net::listener::{ListenError, Listener};
 pub struct ServerConfig {
     /// Address and port. `None` if TCP is off.
     pub listen: Option<SocketAddr>,
+    /// Address and port without TLS, beside one with it. `None` if there is none.
+    pub listen_plain: Option<SocketAddr>,
     /// The unix socket. `None` if there is none.
     pub unix: Option<UnixSocketConfig>,
     /// Maximum numbers of open connections.
@@ -35,6 +37,14 @@ pub struct ServerConfig {
     pub slow_request: Option<Duration>,
     /// Form of keys in the log.
     pub logged_keys: KeyForm,
+}
+
+/// A socket of the gRPC server.
+pub struct GrpcListener {
+    /// The socket.
+    pub listener: Listener,
+    /// True if it never speaks TLS.
+    pub is_plain: bool,
 }
 
 /// Configuration of a unix socket to listen on.
@@ -68,14 +78,20 @@ pub struct Http2Config {
 // === impl ServerConfig ===
 
 impl ServerConfig {
-    /// Listens on the TCP address, then on the unix socket.
-    pub async fn bind(&self) -> Result<Vec<Listener>, ListenError> {
+    /// Listens on the TCP address, then on the one without TLS and on the unix socket.
+    pub async fn bind(&self) -> Result<Vec<GrpcListener>, ListenError> {
         let mut listeners = Vec::new();
         if let Some(address) = self.listen {
-            listeners.push(Listener::tcp("server.listen", address)?);
+            let listener = Listener::tcp("server.listen", address)?;
+            listeners.push(GrpcListener { listener, is_plain: false });
+        }
+        if let Some(address) = self.listen_plain {
+            let listener = Listener::tcp("server.listen_plain", address)?;
+            listeners.push(GrpcListener { listener, is_plain: true });
         }
         if let Some(UnixSocketConfig { path, mode }) = &self.unix {
-            listeners.push(Listener::unix("server.listen_unix", path, *mode).await?);
+            let listener = Listener::unix("server.listen_unix", path, *mode).await?;
+            listeners.push(GrpcListener { listener, is_plain: true });
         }
         Ok(listeners)
     }

@@ -1,9 +1,8 @@
 //! One connection of the gRPC server: its preface, HTTP/2 on it, and its orderly end.
 
 use std::convert::Infallible;
-use std::future::ready;
+use std::future::{pending, ready};
 use std::io::Cursor;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, join};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +21,7 @@ use super::services::Services;
 use super::write_buffer::WriteBuffer;
 use crate::cache::admission::limits::Admission;
 use crate::cache::admission::slot::Streams;
-use crate::grpc::not_grpc::ProxyWarnings;
+use crate::grpc::not_grpc::{Hint, ProxyWarnings};
 use crate::grpc::plain_call::Begun;
 use crate::grpc::request_body::{PeekedBody, PeekedFrame};
 use crate::grpc::tracked_body::WriteProgress;
@@ -30,7 +29,8 @@ use crate::net::acceptor::AcceptedConnection;
 use crate::net::close;
 use crate::net::connections::{Activity, ConnectionSlot, peer_address};
 use crate::net::peer::Peer;
-use crate::net::stream::{Stream, disable_delay, split};
+use crate::net::stream::{Stream, disable_delay};
+use crate::tls::{HandshakeError, HandshakeFailure, HttpVersion, Secured, ServerStream, TlsServer, Trust, split};
 
 /// The connection preface that an HTTP/2 client sends first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -46,14 +46,17 @@ const SHORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a peer that does not read its responses to receive GOAWAY.
 const STALLED_GRACE: Duration = Duration::from_secs(1);
 
+/// Time for the calls of a client that is not trusted any more to end.
+const UNTRUSTED_GRACE: Duration = Duration::from_secs(1);
+
 /// State that all connections share.
 pub(super) struct ConnectionContext {
     pub load: Arc<Admission>,
     pub http2: Http2Config,
     /// Maximum duration of an RPC.
     pub max_deadline: Duration,
-    /// Address of the dashboard.
-    pub dashboard: Option<SocketAddr>,
+    /// Hint for peers that do not speak gRPC.
+    pub hint: Arc<Hint>,
     pub services: Services,
     pub proxy_warnings: ProxyWarnings,
     /// Cancelled when the drain begins.
@@ -74,17 +77,29 @@ enum Opening {
 
 /// Serves a connection to its end and closes it so that the peer receives everything that was
 /// written.
-pub(super) async fn serve_connection(connection: AcceptedConnection, shared: &Arc<ConnectionContext>) {
-    let AcceptedConnection { mut stream, peer, slot } = connection;
+pub(super) async fn serve_connection(
+    connection: AcceptedConnection,
+    tls: Option<&TlsServer>,
+    shared: &Arc<ConnectionContext>,
+) {
+    let AcceptedConnection { stream, peer, slot } = connection;
     disable_delay(&stream);
+    let secured = match tls {
+        None => Secured::plain(stream),
+        Some(tls) => match shake_hands(stream, tls, peer, &slot, shared).await {
+            Some(secured) => secured,
+            None => return,
+        },
+    };
+    let Secured { mut stream, trust, .. } = secured;
     let mut preface = [0; PREFACE.len()];
     let limit = match open(&mut stream, &mut preface, peer, &slot, shared).await {
         Opening::Http2 => {
             slot.set(Activity::Protected);
-            serve_http2(&mut stream, preface, peer, shared).await
+            serve_http2(&mut stream, preface, peer, trust, shared).await
         }
         Opening::Other => {
-            write_refusal(&mut stream, &shared.proxy_warnings.answer(&preface, peer, shared.dashboard)).await;
+            write_refusal(&mut stream, &shared.proxy_warnings.answer(&preface, peer, &shared.hint)).await;
             SHORT_CLOSE_TIMEOUT
         }
         Opening::Nothing(limit) => limit,
@@ -93,9 +108,44 @@ pub(super) async fn serve_connection(connection: AcceptedConnection, shared: &Ar
     close::orderly(&mut stream, limit).await;
 }
 
+/// Accepts a TLS handshake. `None` if it failed, or another connection took the slot: then the
+/// connection is closed.
+async fn shake_hands(
+    stream: Stream,
+    tls: &TlsServer,
+    peer: Peer,
+    slot: &ConnectionSlot,
+    shared: &ConnectionContext,
+) -> Option<Secured> {
+    let HandshakeFailure { error, stream } = tokio::select! {
+        accepted = tls.accept(stream, HttpVersion::Http2) => match accepted {
+            Ok(secured) => return Some(secured),
+            Err(failure) => failure,
+        },
+        () = cancelled_for(&shared.stop_accepting, PREFACE_GRACE) => return None,
+        () = slot.evicted() => return None,
+    };
+    tracing::debug!(%peer, %error, "a TLS handshake failed");
+    let mut stream = stream?;
+    let closing = async {
+        if error == HandshakeError::PlainText {
+            let mut first = [0; PREFACE.len()];
+            let read = stream.read(&mut first).await.unwrap_or_default();
+            let answer = shared.proxy_warnings.answer_plain_text(&first[..read], peer);
+            write_refusal(&mut stream, &answer).await;
+        }
+        close::orderly(&mut stream, SHORT_CLOSE_TIMEOUT).await;
+    };
+    tokio::select! {
+        () = closing => {}
+        () = slot.evicted() => {}
+    }
+    None
+}
+
 /// Reads the connection preface.
 async fn open(
-    stream: &mut Stream,
+    stream: &mut ServerStream,
     preface: &mut [u8; PREFACE.len()],
     peer: Peer,
     slot: &ConnectionSlot,
@@ -119,9 +169,10 @@ async fn open(
 
 /// Serves HTTP/2 until the connection ends. Returns how long the peer then has to close.
 async fn serve_http2(
-    stream: &mut Stream,
+    stream: &mut ServerStream,
     preface: [u8; PREFACE.len()],
     peer: Peer,
+    trust: Option<Trust>,
     shared: &Arc<ConnectionContext>,
 ) -> Duration {
     let (read, write) = split(stream);
@@ -158,7 +209,8 @@ async fn serve_http2(
         .serve_connection(io, service);
     let mut connection = ConnectionTask::new(connection, executor, output);
     // In a set, so that it is polled only when one of its causes woke it.
-    let mut shutdown: FuturesUnordered<_> = stream::iter([shutdown_cause(&progress, peer, shared)]).collect().await;
+    let mut shutdown: FuturesUnordered<_> =
+        stream::iter([shutdown_cause(&progress, peer, trust, shared)]).collect().await;
     let grace = tokio::select! {
         biased;
         ended = &mut connection => {
@@ -179,7 +231,12 @@ async fn serve_http2(
 }
 
 /// Completes when a connection has to be shut down. Returns the time for its calls to end.
-async fn shutdown_cause(progress: &WriteProgress, peer: Peer, shared: &ConnectionContext) -> Duration {
+async fn shutdown_cause(
+    progress: &WriteProgress,
+    peer: Peer,
+    trust: Option<Trust>,
+    shared: &ConnectionContext,
+) -> Duration {
     let age = shared.http2.max_age.mul_f64(rand::random_range(0.9..1.1));
     tokio::select! {
         () = progress.stalled(shared.max_deadline) => {
@@ -187,8 +244,20 @@ async fn shutdown_cause(progress: &WriteProgress, peer: Peer, shared: &Connectio
             STALLED_GRACE
         }
         () = sleep(age) => shared.http2.max_age_grace,
+        reason = lost(trust) => {
+            tracing::info!(%peer, reason, "closing a connection: its client is not trusted any more");
+            UNTRUSTED_GRACE
+        }
         // `drain` closes it when its timeout has passed.
         () = shared.stop_accepting.cancelled() => Duration::MAX,
+    }
+}
+
+/// Completes when the client of a connection is not trusted any more, with the reason.
+async fn lost(trust: Option<Trust>) -> String {
+    match trust {
+        Some(mut trust) => trust.lost().await,
+        None => pending().await,
     }
 }
 
@@ -204,7 +273,7 @@ fn log_end(ended: Result<(), hyper::Error>, peer: Peer) {
     }
 }
 
-/// Writes an explanation to a browser, curl without HTTP/2, or a TLS client on this plaintext socket.
-async fn write_refusal(stream: &mut Stream, answer: &[u8]) {
+/// Writes an explanation to a browser, curl without HTTP/2, or a caller that mistakes TLS for plain text.
+async fn write_refusal<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) {
     let _ = timeout(SHORT_CLOSE_TIMEOUT, stream.write_all(answer)).await;
 }

@@ -7,6 +7,6 @@ mod server;
 mod services;
 mod write_buffer;
 
-pub use config::{Http2Config, ServerConfig, UnixSocketConfig};
+pub use config::{GrpcListener, Http2Config, ServerConfig, UnixSocketConfig};
 pub use server::ServerHandle;
 pub use services::ServerParts;

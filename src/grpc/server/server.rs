@@ -7,12 +7,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::ServerConfig;
+use super::config::{GrpcListener, ServerConfig};
 use super::connection::{ConnectionContext, serve_connection};
 use super::services::{ServerParts, Services};
 use crate::net::acceptor::Acceptor;
 use crate::net::connections::Connections;
-use crate::net::listener::Listener;
+use crate::tls::TlsServer;
 
 /// A running server.
 pub struct ServerHandle {
@@ -25,7 +25,14 @@ pub struct ServerHandle {
 
 impl ServerHandle {
     /// Starts a server on bound listeners. They share the limits of connections.
-    pub fn start(listeners: Vec<Listener>, config: ServerConfig, parts: ServerParts) -> ServerHandle {
+    ///
+    /// With `tls` those that are not plain speak TLS.
+    pub fn start(
+        listeners: Vec<GrpcListener>,
+        tls: Option<Arc<TlsServer>>,
+        config: ServerConfig,
+        parts: ServerParts,
+    ) -> ServerHandle {
         let (stop_accepting, close, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let acceptor = Acceptor {
             server: "grpc",
@@ -42,20 +49,21 @@ impl ServerHandle {
             load: parts.admission.clone(),
             http2: config.http2.clone(),
             max_deadline: config.max_deadline,
-            dashboard: parts.dashboard,
+            hint: parts.hint.clone(),
             services: Services::new(&config, parts),
             proxy_warnings: Default::default(),
             stop_accepting: stop_accepting.clone(),
         });
-        let serve = move |connection| {
-            let shared = shared.clone();
-            async move {
-                let _counted = shared.load.track_connection();
-                serve_connection(connection, &shared).await;
-            }
-        };
-        for listener in listeners {
-            tasks.spawn(acceptor.clone().run(listener, serve.clone()));
+        for GrpcListener { listener, is_plain } in listeners {
+            let (shared, tls) = (shared.clone(), tls.clone().filter(|_| !is_plain));
+            let serve = move |connection| {
+                let (shared, tls) = (shared.clone(), tls.clone());
+                async move {
+                    let _counted = shared.load.track_connection();
+                    serve_connection(connection, tls.as_deref(), &shared).await;
+                }
+            };
+            tasks.spawn(acceptor.clone().run(listener, serve));
         }
         ServerHandle { stop_accepting, close, tasks }
     }

@@ -1,7 +1,6 @@
 //! The services of the server: routes each RPC to its service, through the middleware.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Request;
@@ -28,7 +27,7 @@ use crate::grpc::method_names;
 use crate::grpc::method_names::{Method, ServiceKind};
 use crate::grpc::middleware;
 use crate::grpc::middleware::{AdmissionGate, MAX_PROBE_MESSAGE_BYTES, RpcContext};
-use crate::grpc::not_grpc;
+use crate::grpc::not_grpc::{self, Hint};
 use crate::grpc::plain_call::Begun;
 use crate::grpc::reflection::{Descriptors, ReflectionApi};
 use crate::grpc::request_body::{PeekedBody, PeekedFrame};
@@ -79,8 +78,8 @@ pub struct ServerParts {
     pub timings: Option<Arc<LabeledHistograms>>,
     /// Creates the spans of RPCs. `None` if RPCs are not traced.
     pub tracing: Option<Tracing>,
-    /// Address of the dashboard, for the hint that a browser receives.
-    pub dashboard: Option<SocketAddr>,
+    /// Hint for peers that do not speak gRPC.
+    pub hint: Arc<Hint>,
 }
 
 /// The services, and what their RPCs pass.
@@ -97,7 +96,7 @@ pub(super) struct Services {
     reflection: Option<ReflectionApi>,
     timings: Option<Arc<LabeledHistograms>>,
     tracing: Option<Tracing>,
-    dashboard: Option<SocketAddr>,
+    hint: Arc<Hint>,
 }
 
 /// Creates the reflection service.
@@ -134,7 +133,7 @@ fn reflection(admin: bool) -> Option<ReflectionApi> {
 impl Services {
     /// Creates the services, with the limits that each RPC is checked against.
     pub fn new(config: &ServerConfig, parts: ServerParts) -> Services {
-        let ServerParts { cache, admin, health, timings, tracing, dashboard, .. } = parts;
+        let ServerParts { cache, admin, health, timings, tracing, hint, .. } = parts;
         let max_request_size = cache.max_request_size();
         let messages = method_names::messages();
         let gate = AdmissionGate {
@@ -168,7 +167,7 @@ impl Services {
             gate,
             timings,
             tracing,
-            dashboard,
+            hint,
         }
     }
 
@@ -191,7 +190,7 @@ impl Services {
         progress: &Arc<WriteProgress>,
         closing: &CancellationToken,
     ) -> http::Response<TrackedResponseBody> {
-        if let Some(refusal) = not_grpc::refusal(&request, self.readiness.is_ready(), self.dashboard) {
+        if let Some(refusal) = not_grpc::refusal(&request, self.readiness.is_ready(), &self.hint) {
             return refusal.map(TrackedResponseBody::uncounted);
         }
         let tracing = self.tracing.as_ref();

@@ -32,6 +32,8 @@ struct SocketOutput<W> {
     /// Bytes of the buffer that the socket has taken.
     taken: usize,
     failed: Option<ErrorKind>,
+    /// True if the socket may hold bytes back until a flush, as TLS does.
+    is_unflushed: bool,
 }
 
 // === impl WriteBuffer ===
@@ -45,7 +47,13 @@ impl<W> Clone for WriteBuffer<W> {
 impl<W: AsyncWrite + Unpin> WriteBuffer<W> {
     /// Creates an empty buffer in front of a socket.
     pub fn new(socket: W) -> WriteBuffer<W> {
-        WriteBuffer(Arc::new(Mutex::new(SocketOutput { socket, buffer: Vec::new(), taken: 0, failed: None })))
+        WriteBuffer(Arc::new(Mutex::new(SocketOutput {
+            socket,
+            buffer: Vec::new(),
+            taken: 0,
+            failed: None,
+            is_unflushed: false,
+        })))
     }
 
     /// Writes to the socket as much as it takes. A failure is that of the next write.
@@ -76,7 +84,10 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for WriteBuffer<W> {
         }
         match output.failed {
             Some(failed) => Poll::Ready(Err(failed.into())),
-            None if is_large => Pin::new(&mut output.socket).poll_write_vectored(context, slices),
+            None if is_large => {
+                output.is_unflushed = true;
+                Pin::new(&mut output.socket).poll_write_vectored(context, slices)
+            }
             None => {
                 output.collect(slices);
                 Poll::Ready(Ok(size))
@@ -113,17 +124,27 @@ impl<W: AsyncWrite + Unpin> SocketOutput<W> {
     fn poll_write_out(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         while self.taken < self.buffer.len() {
             match ready!(Pin::new(&mut self.socket).poll_write(context, &self.buffer[self.taken..])) {
-                Ok(taken) if taken > 0 => self.taken += taken,
-                failed => {
-                    let error = failed.err().unwrap_or_else(|| Error::from(ErrorKind::WriteZero));
-                    self.failed = Some(error.kind());
-                    self.release();
-                    return Poll::Ready(Err(error));
+                Ok(taken) if taken > 0 => {
+                    self.taken += taken;
+                    self.is_unflushed = true;
                 }
+                failed => return self.fail(failed.err().unwrap_or_else(|| Error::from(ErrorKind::WriteZero))),
             }
         }
         self.release();
+        if self.is_unflushed {
+            if let Err(error) = ready!(Pin::new(&mut self.socket).poll_flush(context)) {
+                return self.fail(error);
+            }
+            self.is_unflushed = false;
+        }
         Poll::Ready(Ok(()))
+    }
+
+    fn fail(&mut self, error: Error) -> Poll<Result<()>> {
+        self.failed = Some(error.kind());
+        self.release();
+        Poll::Ready(Err(error))
     }
 
     /// Empties the buffer, and leaves its memory to the next one.
@@ -162,6 +183,20 @@ mod tests {
         peer.read_exact(&mut read).await.expect("written");
         assert_eq!(&read, b"one, two");
         assert_eq!(buffer.output().buffer.capacity(), 0, "an idle connection keeps no memory");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_holds_bytes_back_is_flushed_at_the_end_of_the_turn() {
+        let (mut peer, socket) = duplex(1024);
+        let mut buffer = WriteBuffer::new(tokio::io::BufWriter::with_capacity(512, socket));
+        let mut read = [0; 3];
+        for bytes in [b"one", b"two"] {
+            buffer.write_all(bytes).await.expect("collected");
+            assert!(write_out(&buffer).is_ready());
+            assert!(!buffer.output().is_unflushed);
+            peer.read_exact(&mut read).await.expect("flushed");
+            assert_eq!(&read, bytes);
+        }
     }
 
     #[tokio::test]

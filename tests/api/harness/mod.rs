@@ -12,6 +12,7 @@ mod replica;
 mod resp;
 mod scrape;
 mod sentinels;
+mod tls;
 mod watcher;
 mod wire;
 
@@ -22,7 +23,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use answers::{Answer, Refusal, Seen, invalidate_key, set_request, whole_namespace};
-pub use authority::Authority;
+pub use authority::{Authority, Subject};
 pub use cluster::Cluster;
 pub use collector::Collector;
 pub use impostor::Impostor;
@@ -32,6 +33,7 @@ pub use replica::{Fleet, Replica};
 pub use resp::{Reply, command, command_as};
 pub use scrape::Scrape;
 pub use sentinels::Sentinels;
+pub use tls::{TlsClient, TlsPair, TlsReplica};
 pub use watcher::{WatchEvent, Watcher, with_short_heartbeats};
 pub use wire::{Unfinished, Wire, connect_from, framed, one_message};
 

@@ -58,6 +58,16 @@ impl Wire {
         Wire { address, sender }
     }
 
+    /// Speaks HTTP/2 on an open connection, such as one with TLS. An error if the peer has closed it.
+    pub async fn over<S>(address: SocketAddr, stream: S) -> Result<Wire, hyper::Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Wire { address, sender })
+    }
+
     /// Opens a connection whose streams have a receive window of this many bytes.
     pub async fn with_window(address: SocketAddr, window: u32) -> Wire {
         let stream = TcpStream::connect(address).await.unwrap();

@@ -11,6 +11,7 @@ mod memory;
 mod redis;
 mod replica;
 mod requests;
+mod security;
 mod topics;
 
 pub use topics::{TOPICS, all};
