@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::display;
 
 use crate::admin::{self, Admin, AdminConfig};
+use crate::auth::{Auth, Authority, Mode};
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::MemoryL1;
@@ -29,9 +30,10 @@ use crate::cache::fleet::shared_store::SharedStore;
 use crate::cache::fleet::warm_start::WarmStart;
 use crate::cache::log_fields::millis;
 use crate::cache::namespace::Namespaces;
+use crate::cache::stats::AccessCounters;
 use crate::cache::tier::{L1, L2, TierStatus};
 use crate::cache::tiered::Tiered;
-use crate::config::Config;
+use crate::config::{Config, Problems, build_auth};
 use crate::grpc::health::HealthApi;
 use crate::grpc::{AdminApi, CacheApi, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics};
 use crate::net::listener::{ListenError, Listener};
@@ -73,6 +75,9 @@ pub enum StartError {
     /// TLS towards Redis cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A file of the configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] Problems),
 }
 
 /// Sockets that are bound before anything else is started.
@@ -109,6 +114,8 @@ struct ServiceParts {
     core: CacheParts,
     fleet: FleetParts,
     lifecycle: Lifecycle,
+    /// The identities and grants in force.
+    authority: Arc<Authority>,
 }
 
 impl App {
@@ -125,6 +132,7 @@ impl App {
     /// Starts a service as this replica, with these tracing and metrics hooks.
     pub async fn start_as(replica: Replica, config: Config, observers: Observers) -> Result<App, StartError> {
         let tls = config.redis.as_ref().map(tls::client_of).transpose()?.flatten();
+        let authority = Arc::new(Authority::new(build_auth(&config)?));
         let grpc = config.server.bind().await?;
         let address = grpc.iter().find_map(Listener::address);
         let admin = config.admin.as_ref().map(AdminConfig::bind).transpose()?;
@@ -132,11 +140,24 @@ impl App {
         let (health_sender, health) = watch::channel(Health::starting());
         let (drain, drained) = watch::channel(false);
         let core = build_cache(&config, tls);
-        let fleet = build_fleet(&config, &core, replica, health, &observers.metrics);
-        let parts = ServiceParts { config, core, fleet, lifecycle: Lifecycle::default() };
+        let consumers = (&observers.metrics, authority.counters());
+        let fleet = build_fleet(&config, &core, replica, health, consumers);
+        let parts = ServiceParts { config, core, fleet, lifecycle: Lifecycle::default(), authority };
+        warn_of_open_access(&parts.config);
         spawn_background(&parts, health_sender, drained);
         let (serving, admin) = serve(&parts, Listeners { grpc, admin }, observers, drain);
         Ok(App { address, serving, admin, parts })
+    }
+
+    /// Builds the identities and grants of another configuration. They are in force once they are
+    /// passed to [`Authority::replace`] of [`App::authority`].
+    pub fn prepare_auth(config: &Config) -> Result<Auth, Problems> {
+        build_auth(config)
+    }
+
+    /// Returns the identities and grants in force, which a reload replaces.
+    pub fn authority(&self) -> &Arc<Authority> {
+        &self.parts.authority
     }
 
     /// Returns the TCP address of the gRPC server; `None` if TCP is off.
@@ -158,7 +179,7 @@ impl App {
     /// that it is not ready, waits for callers to notice, finishes the requests in flight, and
     /// closes Redis. Returns true if every RPC was finished.
     pub async fn stop(self, stop: Stop) -> bool {
-        let ServiceParts { config, core, fleet, lifecycle } = self.parts;
+        let ServiceParts { config, core, fleet, lifecycle, .. } = self.parts;
         let Lifecycle { draining, ending, tasks } = lifecycle;
         let delay = if stop == Stop::Drain { config.drain.delay } else { Duration::ZERO };
         let drain_timeout = config.drain.timeout;
@@ -227,7 +248,7 @@ fn build_fleet(
     core: &CacheParts,
     replica: Replica,
     health: watch::Receiver<Health>,
-    consumers: &MetricsConfig,
+    (consumers, access): (&MetricsConfig, &Arc<AccessCounters>),
 ) -> FleetParts {
     let CacheParts { cache, l2, store, namespaces, clock, .. } = core;
     let policies = Arc::new(PolicySync::new(store.clone(), namespaces.clone(), cache.clone(), clock.clone()));
@@ -244,6 +265,7 @@ fn build_fleet(
         health,
         shared_store: store.clone(),
         warm_start: warm_start.clone(),
+        access: access.clone(),
         clock: clock.clone(),
     });
     let metrics = (!consumers.is_off()).then(|| Arc::new(Metrics::start(handles.clone(), consumers)));
@@ -253,7 +275,7 @@ fn build_fleet(
 
 /// Spawns the tasks that run until the service ends.
 fn spawn_background(parts: &ServiceParts, health: watch::Sender<Health>, drained: watch::Receiver<bool>) {
-    let ServiceParts { config, core, fleet, lifecycle } = parts;
+    let ServiceParts { config, core, fleet, lifecycle, authority } = parts;
     let CacheParts { cache, l2, repaired, coherence, namespaces, clock, .. } = core;
     let (draining, ending) = (lifecycle.draining.clone(), lifecycle.ending.clone());
     if let Some(repaired) = repaired {
@@ -275,6 +297,8 @@ fn spawn_background(parts: &ServiceParts, health: watch::Sender<Health>, drained
     if let Some(metrics) = fleet.metrics.clone() {
         lifecycle.spawn(async move { metrics.run().await });
     }
+    let authority = authority.clone();
+    lifecycle.spawn(async move { authority.audit().run().await });
     let reports = fleet.reports.clone();
     lifecycle.spawn(async move { reports.publish_summaries().await });
 }
@@ -286,13 +310,18 @@ fn serve(
     observers: Observers,
     drain: watch::Sender<bool>,
 ) -> (ServerHandle, Option<(SocketAddr, Admin)>) {
-    let ServiceParts { config, core, fleet, .. } = parts;
+    let ServiceParts { config, core, fleet, authority, .. } = parts;
     let FleetParts { handles, reports, policies, .. } = fleet;
     let Observers { tracing, metrics: consumers, log_level } = observers;
     let admin = listeners.admin.zip(config.admin).map(|((listener, address), config)| {
         let metrics = fleet.metrics.clone().filter(|_| consumers.prometheus);
         let metrics = metrics.map(|metrics| -> admin::MetricsText { Arc::new(move || metrics.prometheus_text()) });
-        let sources = admin::AdminSources { observed: handles.clone(), fleet: fleet_query(reports.clone()), metrics };
+        let sources = admin::AdminSources {
+            observed: handles.clone(),
+            fleet: fleet_query(reports.clone()),
+            metrics,
+            authority: authority.clone(),
+        };
         (address, Admin::start(listener, config, sources))
     });
     let server = &config.server;
@@ -300,13 +329,14 @@ fn serve(
     let cache = CacheApi::new(reports.clone(), limits, events, clock, server.logged_keys);
     let dashboard = admin.as_ref().map(|(address, _)| *address).filter(|address| !address.ip().is_unspecified());
     let parts = ServerParts {
-        admin: server.admin.then(|| AdminApi::new(&cache, policies.clone(), drain, log_level)),
+        admin: server.admin.then(|| AdminApi::new(&cache, policies.clone(), drain, log_level, authority.clone())),
         cache,
         health: HealthApi::new(handles.health.clone(), server.admin),
         admission: handles.admission.clone(),
         timings: handles.rpcs.clone(),
         tracing,
         dashboard: dashboard.filter(|_| config.admin.is_some_and(|admin| admin.page)),
+        authority: authority.clone(),
     };
     (ServerHandle::start(listeners.grpc, server.clone(), parts), admin)
 }
@@ -317,6 +347,25 @@ fn fleet_query(reports: Arc<StatsReporter>) -> admin::FleetQuery {
         let reports = reports.clone();
         Box::pin(async move { reports.fleet().await })
     })
+}
+
+/// Warns of settings that leave the service open.
+fn warn_of_open_access(config: &Config) {
+    let auth = &config.auth;
+    let identities = auth.identities.len();
+    match auth.mode {
+        Mode::Off if identities > 0 => {
+            tracing::warn!(identities, "auth.mode is off: identities are configured, and nothing is denied")
+        }
+        Mode::Shadow => tracing::warn!("auth.mode is shadow: nothing is denied"),
+        Mode::Enforce if identities == 0 && auth.anonymous.is_empty() => {
+            tracing::warn!("auth.mode is enforce without identities: every request is denied")
+        }
+        Mode::Off | Mode::Enforce => {}
+    }
+    if auth.mode != Mode::Off && !auth.anonymous.is_empty() {
+        tracing::warn!(grants = auth.anonymous.len(), "auth.anonymous grants access without a credential");
+    }
 }
 
 fn announce(config: &Config, address: Option<SocketAddr>, admin: Option<SocketAddr>, replica: &Replica) {

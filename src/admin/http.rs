@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::require_admin;
 use super::recorder::Recorder;
 use super::sources::{AdminSources, MetricsText};
 use crate::cache::key_form::KeyForm;
@@ -70,17 +71,17 @@ impl Admin {
     pub fn start(listener: Listener, config: AdminConfig, sources: AdminSources) -> Admin {
         let (closing, kill, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let local = listener.address().is_some_and(|address| address.ip().is_loopback());
-        let AdminSources { observed, fleet, metrics } = sources;
-        let mut router = super::health::routes(observed.health.clone(), observed.l2.clone());
-        if let Some(metrics) = metrics {
-            router = router.merge(scrape(metrics));
-        }
+        let AdminSources { observed, fleet, metrics, authority } = sources;
+        let probes = super::health::routes(observed.health.clone(), observed.l2.clone());
+        let mut guarded = metrics.map_or_else(Router::new, scrape);
         if config.page {
             let recorder = Arc::new(Recorder::new(observed, fleet, config.keys));
             tasks.spawn(closing.clone().run_until_cancelled_owned(recorder.clone().run()));
-            router = router.merge(super::page::routes()).merge(super::events::routes(recorder, closing.clone()));
+            let events = super::events::routes(recorder, authority.changes(), closing.clone());
+            guarded = guarded.merge(super::page::routes()).merge(events);
         }
-        let router = router.layer(middleware::from_fn_with_state(local, guard));
+        let guarded = guarded.layer(middleware::from_fn_with_state(authority, require_admin));
+        let router = probes.merge(guarded).layer(middleware::from_fn_with_state(local, guard));
         tasks.spawn(super::serve::accept(listener, router, closing.clone(), kill.clone(), tasks.clone()));
         Admin { closing, kill, tasks }
     }

@@ -19,6 +19,7 @@ use tower_service::Service as _;
 
 use super::response::TrackedResponse;
 use crate::net::acceptor::{AcceptedConnection, Acceptor};
+use crate::net::certificate::ClientCertificate;
 use crate::net::close;
 use crate::net::connections::{Activity, ConnectionLimits, ConnectionSlot, Connections};
 use crate::net::listener::Listener;
@@ -68,7 +69,8 @@ pub async fn accept(
 async fn serve_connection(connection: AcceptedConnection, router: Router, closing: &CancellationToken) {
     let AcceptedConnection { mut stream, peer, slot } = connection;
     disable_delay(&stream);
-    let caller = Caller { address: peer.ip(), slot: slot.clone() };
+    let certificate: Option<Arc<ClientCertificate>> = None;
+    let caller = Caller { address: peer.ip(), certificate, slot: slot.clone() };
     tokio::select! {
         () = speak_http1(&mut stream, caller, router, closing) => close::orderly(&mut stream, CLOSE_TIMEOUT).await,
         () = slot.evicted() => slot.turn_away(&mut stream).await,

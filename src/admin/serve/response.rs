@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 
+use crate::net::certificate::ClientCertificate;
 use crate::net::connections::{Activity, ConnectionSlot};
 
 /// Caller of a request, an extension of the request.
@@ -15,6 +16,8 @@ use crate::net::connections::{Activity, ConnectionSlot};
 pub struct Caller {
     /// The address of the caller.
     pub address: IpAddr,
+    /// The verified certificate of its connection. `None` without one.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Slot of its connection.
     pub slot: Arc<ConnectionSlot>,
 }

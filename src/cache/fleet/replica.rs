@@ -11,7 +11,7 @@ use super::warm_start::WarmStart;
 use crate::cache::admission::limits::Admission;
 use crate::cache::clock::Clock;
 use crate::cache::namespace::Namespaces;
-use crate::cache::stats::LabeledHistograms;
+use crate::cache::stats::{AccessCounters, LabeledHistograms};
 use crate::cache::tier::TierStatus;
 use crate::cache::tiered::Tiered;
 
@@ -82,6 +82,8 @@ pub struct ReplicaHandles {
     pub shared_store: Option<Arc<dyn SharedStore>>,
     /// The warm start. `None` if it is off.
     pub warm_start: Option<Arc<WarmStart>>,
+    /// Decisions on access, and failed logins.
+    pub access: Arc<AccessCounters>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }

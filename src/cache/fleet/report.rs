@@ -11,7 +11,9 @@ use crate::cache::clock::Moment;
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
 use crate::cache::stats::keyspace::NamespaceUsage;
-use crate::cache::stats::{CoherenceCounts, LatencyReport, LeaseCounts, NamespaceCounts, SelfAuditCounts, WatchCounts};
+use crate::cache::stats::{
+    AccessCounts, CoherenceCounts, LatencyReport, LeaseCounts, NamespaceCounts, SelfAuditCounts, WatchCounts,
+};
 use crate::cache::tier::{L1Usage, L2Report};
 use crate::cache::tiered::Tiered;
 
@@ -46,6 +48,8 @@ pub struct ReplicaReport {
     pub load: LoadReport,
     /// The warm start. `None` if it is off or has not ended.
     pub warm_start: Option<Warmed>,
+    /// Decisions on access, and failed logins, since the start of the process.
+    pub access: AccessCounts,
 }
 
 /// Report on one namespace.
@@ -125,6 +129,7 @@ impl ReplicaReport {
             watches: WatchReport::read(&replica.cache),
             load: LoadReport::read(&replica.admission),
             warm_start: replica.warm_start.as_ref().and_then(|warm| warm.outcome()),
+            access: replica.access.read(),
         }
     }
 
@@ -150,6 +155,7 @@ impl ReplicaReport {
             watches: self.watches.since(&earlier.watches),
             load: self.load.since(&earlier.load),
             warm_start: self.warm_start,
+            access: self.access.clone(),
         }
     }
 

@@ -29,6 +29,7 @@ impl ReplicaReport {
             watches: WatchReport::default(),
             load: LoadReport { limit: 1024, ..LoadReport::default() },
             warm_start: None,
+            access: AccessCounts::default(),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! The sections of the configuration, one file each.
 
 pub mod admin;
+pub mod auth;
 pub mod cache;
 pub mod coherence;
 pub mod events;
+mod grants;
+pub mod identities;
 pub mod l1;
 pub mod limits;
 pub mod log;

@@ -16,6 +16,7 @@ use crate::cache::admission::slot::Facts;
 use crate::cache::error::CacheError;
 use crate::cache::stats::LabeledHistograms;
 use crate::cache::tiered::GetAnswer;
+use crate::grpc::access::ConnectionAccess;
 use crate::grpc::get::{AnswerAtOnce, NotInMemory};
 use crate::grpc::header_size;
 use crate::grpc::method_names::Method;
@@ -75,6 +76,7 @@ impl FastGet {
         request: &mut Request<B>,
         peeked: &mut PeekedFrame<B::Error>,
         progress: &Arc<WriteProgress>,
+        access: &ConnectionAccess,
     ) -> Option<Response<TrackedResponseBody>>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -86,11 +88,13 @@ impl FastGet {
         let headers = PlainHeaders::read(request.headers(), self.compresses)?;
         let body = peeked.whole(request.body_mut())?;
         let plain = PlainGet::read(body)?;
-        let slot = ReadySlot::enter(progress, headers.memory + self.request_size)?;
+        let granted = access.read_at_once(request.headers(), plain.namespace, plain.key)?;
+        let mut slot = ReadySlot::enter(progress, headers.memory + self.request_size)?;
         let Some(AnswerAtOnce { answer, facts }) = self.look_up(&plain, started_at) else {
             request.extensions_mut().insert(NotInMemory);
             return None;
         };
+        slot.keep(access.record(granted, plain.namespace, plain.key));
         let mut response = self.respond(answer, slot).unwrap_or_else(|error| {
             let mut refused = middleware::refuse(&error);
             header_size::limit(refused.headers_mut());

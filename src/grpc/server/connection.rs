@@ -18,14 +18,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Http2Config;
 use super::inline_executor::{ConnectionTask, InlineExecutor};
-use super::services::Services;
+use super::services::{ConnectionState, Services};
 use super::write_buffer::WriteBuffer;
+use crate::auth::Authority;
 use crate::cache::admission::limits::Admission;
 use crate::cache::admission::slot::Streams;
+use crate::grpc::access::ConnectionAccess;
 use crate::grpc::not_grpc::ProxyWarnings;
 use crate::grpc::request_body::{PeekedBody, PeekedFrame};
 use crate::grpc::tracked_body::WriteProgress;
 use crate::net::acceptor::AcceptedConnection;
+use crate::net::certificate::ClientCertificate;
 use crate::net::close;
 use crate::net::connections::{Activity, ConnectionSlot, peer_address};
 use crate::net::peer::Peer;
@@ -55,6 +58,8 @@ pub(super) struct ConnectionContext {
     pub dashboard: Option<SocketAddr>,
     pub services: Services,
     pub proxy_warnings: ProxyWarnings,
+    /// The identities and grants in force.
+    pub authority: Arc<Authority>,
     /// Cancelled when the drain begins.
     pub stop_accepting: CancellationToken,
 }
@@ -130,16 +135,22 @@ async fn serve_http2(
     let streams = Streams::new(config.max_streams as usize, &shared.load);
     let progress = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
     let closing = CancellationToken::new();
+    let certificate: Option<Arc<ClientCertificate>> = None;
+    let access = ConnectionAccess::new(shared.authority.clone(), certificate, peer);
     let service = {
         let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
         service_fn(move |mut request| {
             let mut first = PeekedFrame::NONE;
-            if let Some(response) = shared.services.answer_at_once(&mut request, &mut first, &progress) {
+            if let Some(response) = shared.services.answer_at_once(&mut request, &mut first, &progress, &access) {
                 return Either::Left(ready(Ok::<_, Infallible>(response)));
             }
             let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
+            let access = access.clone();
             let request = request.map(|rest| PeekedBody { first, rest });
-            Either::Right(Box::pin(async move { Ok(shared.services.answer(request, peer, &progress, &closing).await) }))
+            Either::Right(Box::pin(async move {
+                let connection = ConnectionState { progress: &progress, closing: &closing, access: &access };
+                Ok(shared.services.answer(request, peer, connection).await)
+            }))
         })
     };
     // Streams that wait for a lease come on top, so that they leave room for others.

@@ -14,8 +14,10 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tracing::{Instrument as _, Span};
 
 use super::config::ServerConfig;
+use crate::auth::Authority;
 use crate::cache::admission::limits::Admission;
 use crate::cache::stats::LabeledHistograms;
+use crate::grpc::access::ConnectionAccess;
 use crate::grpc::admin::AdminApi;
 use crate::grpc::decoded_size::Schema;
 use crate::grpc::fast_get;
@@ -78,6 +80,19 @@ pub struct ServerParts {
     pub tracing: Option<Tracing>,
     /// Address of the dashboard, for the hint that a browser receives.
     pub dashboard: Option<SocketAddr>,
+    /// The identities and grants in force.
+    pub authority: Arc<Authority>,
+}
+
+/// The state of the connection that an RPC comes from.
+#[derive(Clone, Copy)]
+pub(super) struct ConnectionState<'a> {
+    /// Write progress.
+    pub progress: &'a Arc<WriteProgress>,
+    /// Cancelled when the connection shuts down.
+    pub closing: &'a CancellationToken,
+    /// Its callers.
+    pub access: &'a Arc<ConnectionAccess>,
 }
 
 /// The services, and what their RPCs pass.
@@ -170,8 +185,9 @@ impl Services {
         request: &mut Request<Incoming>,
         peeked: &mut PeekedFrame<hyper::Error>,
         progress: &Arc<WriteProgress>,
+        access: &ConnectionAccess,
     ) -> Option<http::Response<TrackedResponseBody>> {
-        self.fast_get.as_ref()?.answer(request, peeked, progress)
+        self.fast_get.as_ref()?.answer(request, peeked, progress, access)
     }
 
     /// Answers an RPC, or a request that is none.
@@ -179,8 +195,7 @@ impl Services {
         &self,
         request: Request<PeekedBody<Incoming>>,
         peer: Peer,
-        progress: &Arc<WriteProgress>,
-        closing: &CancellationToken,
+        connection: ConnectionState<'_>,
     ) -> http::Response<TrackedResponseBody> {
         if let Some(refusal) = not_grpc::refusal(&request, self.readiness.is_ready(), self.dashboard) {
             return refusal.map(TrackedResponseBody::uncounted);
@@ -189,7 +204,7 @@ impl Services {
         let uri = request.uri().clone();
         let span = tracing.and_then(|tracing| RpcSpan::begin(tracing, &request, peer));
         let parent = span.as_ref().map_or(Span::none(), RpcSpan::span);
-        let mut response = self.respond(request, progress, closing).instrument(parent).await;
+        let mut response = self.respond(request, connection).instrument(parent).await;
         not_grpc::explain_unimplemented(uri.path(), response.headers_mut());
         header_size::limit(response.headers_mut());
         match span.and_then(|span| span.answered(response.headers())) {
@@ -201,12 +216,11 @@ impl Services {
     async fn respond(
         &self,
         request: Request<PeekedBody<Incoming>>,
-        progress: &Arc<WriteProgress>,
-        closing: &CancellationToken,
+        connection: ConnectionState<'_>,
     ) -> http::Response<TrackedResponseBody> {
-        let Some(timings) = &self.timings else { return self.route(request, progress, closing).await };
+        let Some(timings) = &self.timings else { return self.route(request, connection).await };
         let timing = RpcMetrics::begin(timings, request.uri().path());
-        let response = self.route(request, progress, closing).await;
+        let response = self.route(request, connection).await;
         timing.end(&response);
         response
     }
@@ -214,11 +228,11 @@ impl Services {
     async fn route(
         &self,
         request: Request<PeekedBody<Incoming>>,
-        progress: &Arc<WriteProgress>,
-        closing: &CancellationToken,
+        connection: ConnectionState<'_>,
     ) -> http::Response<TrackedResponseBody> {
         let Some(method) = self.methods.get(request.uri().path()) else { return middleware::unimplemented(&request) };
-        let rpc = RpcContext { gate: &self.gate, progress, closing, method };
+        let ConnectionState { progress, closing, access } = connection;
+        let rpc = RpcContext { gate: &self.gate, progress, closing, access, method };
         match (method.service, &self.admin, &self.reflection) {
             (ServiceKind::Cache, ..) => {
                 let mut cache = self.cache.clone();

@@ -1,16 +1,17 @@
 //! All instruments by topic, in the order of docs/metrics.md.
 
-use super::{coherence, durations, leases, memory, redis, replica, requests};
+use super::{access, coherence, durations, leases, memory, redis, replica, requests};
 use crate::telemetry::metrics::instrument::Instrument;
 
 /// All instruments by topic, in the order of docs/metrics.md.
-pub static TOPICS: [(&str, &[Instrument]); 7] = [
+pub static TOPICS: [(&str, &[Instrument]); 8] = [
     ("Requests", requests::INSTRUMENTS),
     ("Memory", memory::INSTRUMENTS),
     ("Leases and watches", leases::INSTRUMENTS),
     ("Coherence", coherence::INSTRUMENTS),
     ("Durations", durations::INSTRUMENTS),
     ("Redis", redis::INSTRUMENTS),
+    ("Access", access::INSTRUMENTS),
     ("The replica", replica::INSTRUMENTS),
 ];
 
