@@ -150,6 +150,13 @@ impl Replica {
         self.process.as_mut().expect("a process").wait_for_exit().await
     }
 
+    /// Replaces the identities and grants by those of these settings, as a reload does.
+    pub fn reload_auth(&self, settings: &[(&str, &str)]) {
+        let app = self.app.as_ref().expect("in this process");
+        let auth = App::prepare_auth(&config(settings)).unwrap_or_else(|problems| panic!("{problems}"));
+        app.authority().replace(auth);
+    }
+
     /// Metrics in Prometheus' format.
     pub fn scrape(&self) -> Scrape {
         let metrics = self.app.as_ref().and_then(App::metrics).expect("metrics are enabled");
