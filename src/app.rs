@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::field::display;
 
 use crate::admin::{self, Admin, AdminConfig};
-use crate::auth::{Auth, Authority, Mode};
+use crate::announcement::{announce, warn_of_open_access};
+use crate::auth::{Auth, Authority};
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::MemoryL1;
@@ -347,48 +347,4 @@ fn fleet_query(reports: Arc<StatsReporter>) -> admin::FleetQuery {
         let reports = reports.clone();
         Box::pin(async move { reports.fleet().await })
     })
-}
-
-/// Warns of settings that leave the service open.
-fn warn_of_open_access(config: &Config) {
-    let auth = &config.auth;
-    let identities = auth.identities.len();
-    match auth.mode {
-        Mode::Off if identities > 0 => {
-            tracing::warn!(identities, "auth.mode is off: identities are configured, and nothing is denied")
-        }
-        Mode::Shadow => tracing::warn!("auth.mode is shadow: nothing is denied"),
-        Mode::Enforce if identities == 0 && auth.anonymous.is_empty() => {
-            tracing::warn!("auth.mode is enforce without identities: every request is denied")
-        }
-        Mode::Off | Mode::Enforce => {}
-    }
-    if auth.mode != Mode::Off && !auth.anonymous.is_empty() {
-        tracing::warn!(grants = auth.anonymous.len(), "auth.anonymous grants access without a credential");
-    }
-}
-
-fn announce(config: &Config, address: Option<SocketAddr>, admin: Option<SocketAddr>, replica: &Replica) {
-    let version = env!("CARGO_PKG_VERSION");
-    if let (Some(address), Some(admin)) = (admin, &config.admin) {
-        let dashboard = if admin.page { format!("http://{address}/") } else { "off".to_owned() };
-        tracing::info!(%dashboard, metrics = %format_args!("http://{address}/metrics"), "admin server listening");
-    }
-    let address = address.map(display);
-    let socket = config.server.unix.as_ref().map(|unix| display(unix.path.display()));
-    match &config.redis {
-        Some(redis) => {
-            let (url, max_staleness_ms) = (&redis.url, millis(config.coherence.max_staleness));
-            tracing::info!(address, socket, version, replica = %replica.id, redis = %url, max_staleness_ms, "twintier serves");
-        }
-        None => {
-            tracing::info!(address, socket, version, replica = %replica.id, "twintier serves");
-            tracing::warn!(
-                "no Redis is configured (redis.url): L1 only; entries live in this replica's memory and nowhere else"
-            );
-        }
-    }
-    if !config.cache.switches.enabled {
-        tracing::warn!("the cache is switched off (cache.enabled): Gets miss and Sets store nothing");
-    }
 }

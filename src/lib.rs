@@ -21,6 +21,7 @@
 //! enter it; its `apply_message.rs` applies messages.
 
 pub mod admin;
+mod announcement;
 pub mod app;
 pub mod auth;
 pub mod backend;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::serve::Caller;
+use super::serve::HttpCaller;
 use crate::auth::{Ask, Authority, Authorization, Demand, Denied, Verb};
 
 /// Schemes that a browser or a scraper may use. A browser asks for a password, which is the token.
@@ -19,7 +19,7 @@ const SCHEMES: &str = "Basic realm=\"twintier\", charset=\"UTF-8\", Bearer";
 /// Serves a request if its caller is granted `admin` on `*`.
 pub async fn require_admin(
     State(authority): State<Arc<Authority>>,
-    axum::Extension(caller): axum::Extension<Caller>,
+    axum::Extension(caller): axum::Extension<HttpCaller>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -31,7 +31,7 @@ pub async fn require_admin(
     next.run(request).await
 }
 
-fn decide(authority: &Authority, caller: &Caller, headers: &HeaderMap) -> Result<(), Box<Response>> {
+fn decide(authority: &Authority, caller: &HttpCaller, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let header = bearer(headers);
     let authorization = match &header {
         Ok(None) => Authorization::Absent,

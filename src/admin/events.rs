@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::recorder::Recorder;
-use super::serve::{Caller, MAX_AGE};
+use super::serve::{HttpCaller, MAX_AGE};
 use crate::net::connections::{Activity, ConnectionLimit, ConnectionLimits, Connections};
 
 /// Most streams at once. Behind a forwarded port all browsers are one peer.
@@ -40,7 +40,7 @@ pub fn routes(recorder: Arc<Recorder>, access: watch::Receiver<u64>, closing: Ca
     Router::new().route("/events", get(events)).with_state(shared)
 }
 
-async fn events(State(shared): State<EventStreams>, Extension(caller): Extension<Caller>) -> Response {
+async fn events(State(shared): State<EventStreams>, Extension(caller): Extension<HttpCaller>) -> Response {
     let mut access = shared.access.clone();
     access.mark_unchanged();
     let admission = shared.streams.admit(caller.address, Activity::Protected);

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::audit::{Audit, DecisionLine};
 use super::caller::{Authorization, Caller, LoginFailure};
 use super::demand::{Ask, Demand, Names};
-use super::settings::Mode;
+use super::settings::AuthMode;
 use super::snapshot::Auth;
 use super::verb::Verb;
 use crate::cache::key::digest;
@@ -47,7 +47,7 @@ pub struct Denied(pub String);
 impl Authority {
     /// Puts the first snapshot in force.
     pub fn new(auth: Auth) -> Authority {
-        let (is_on, audit) = (AtomicBool::new(auth.mode != Mode::Off), Audit::new(auth.audit));
+        let (is_on, audit) = (AtomicBool::new(auth.mode != AuthMode::Off), Audit::new(auth.audit));
         let generation = watch::Sender::new(auth.generation);
         Authority { current: ArcSwap::from_pointee(auth), is_on, generation, counters: Arc::default(), audit }
     }
@@ -58,7 +58,7 @@ impl Authority {
         auth.generation = current.generation + 1;
         auth.adopt_usage(&current);
         self.audit.set(auth.audit);
-        let (is_on, generation) = (auth.mode != Mode::Off, auth.generation);
+        let (is_on, generation) = (auth.mode != AuthMode::Off, auth.generation);
         self.current.store(Arc::new(auth));
         self.is_on.store(is_on, Ordering::Release);
         self.generation.send_replace(generation);
@@ -71,7 +71,7 @@ impl Authority {
 
     /// Returns true if denials take effect.
     pub fn is_enforced(&self) -> bool {
-        self.is_on() && self.current.load().mode == Mode::Enforce
+        self.is_on() && self.current.load().mode == AuthMode::Enforce
     }
 
     /// Returns the number of the snapshot in force. It changes with each replacement.
@@ -102,7 +102,7 @@ impl Authority {
         auth.identify(authorization, certificate, SystemTime::now()).or_else(|failure| {
             self.counters.failed_login(failure as usize);
             self.audit.failed_login(failure, address, peer);
-            if auth.mode == Mode::Enforce { Err(failure) } else { Ok(auth.unknown_caller()) }
+            if auth.mode == AuthMode::Enforce { Err(failure) } else { Ok(auth.unknown_caller()) }
         })
     }
 

@@ -11,7 +11,7 @@ pub struct Caller {
     /// Its identity.
     pub identity: Arc<Identity>,
     /// How it is known.
-    pub known: Known,
+    pub known: KnownBy,
     /// End of its credential. `None` if it does not expire.
     pub expires_at: Option<SystemTime>,
     /// True if denials take effect, false in mode `shadow`.
@@ -20,16 +20,16 @@ pub struct Caller {
     pub(super) generation: u64,
 }
 
-/// How a caller is known.
+/// The credential by which a caller is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// By a token.
+pub enum KnownBy {
+    /// A token.
     Token,
-    /// By a JWT.
+    /// A JWT.
     Jwt,
-    /// By its certificate.
+    /// A client certificate.
     Certificate,
-    /// Without a credential.
+    /// No credential.
     Anonymous,
 }
 
@@ -79,16 +79,16 @@ pub enum LoginFailure {
     UnknownSubject,
 }
 
-// === impl Known ===
+// === impl KnownBy ===
 
-impl Known {
+impl KnownBy {
     /// Returns the name in the log.
     pub fn name(self) -> &'static str {
         match self {
-            Known::Token => "token",
-            Known::Jwt => "jwt",
-            Known::Certificate => "certificate",
-            Known::Anonymous => "anonymous",
+            KnownBy::Token => "token",
+            KnownBy::Jwt => "jwt",
+            KnownBy::Certificate => "certificate",
+            KnownBy::Anonymous => "anonymous",
         }
     }
 }

@@ -3,7 +3,7 @@
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
 
-use super::jwt::Algorithm;
+use super::algorithm::Algorithm;
 
 /// Most keys of a set.
 const MAX_KEYS: usize = 100;

@@ -3,6 +3,7 @@
 //! Decides without I/O on the request path, and knows no transport. Edges tell it the credential of
 //! a caller and the demand of a request.
 
+mod algorithm;
 mod audit;
 mod authority;
 mod caller;
@@ -17,14 +18,15 @@ mod token;
 mod usage;
 mod verb;
 
+pub use algorithm::Algorithm;
 pub use audit::{AdminAction, Audit, AuditLog};
 pub use authority::{Authority, Denied};
-pub use caller::{Authorization, Caller, Known, LoginFailure};
+pub use caller::{Authorization, Caller, KnownBy, LoginFailure};
 pub use demand::{Ask, Demand, Names, Place};
 pub use grant::{Grant, NamePattern};
 pub use identity::{Identity, IdentityLimitReached, IdentityLimits};
-pub use jwt::{Algorithm, JwtSettings};
-pub use settings::{AuthSettings, IdentitySettings, Mode, RESERVED_NAMES};
+pub use jwt::JwtSettings;
+pub use settings::{AuthMode, AuthSettings, IdentitySettings, RESERVED_NAMES};
 pub use snapshot::{Auth, AuthProblem};
 pub use token::{NewToken, TokenHash};
 pub use usage::{LimitedUse, NamespaceClaims, UsageGuard};

@@ -16,23 +16,23 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 /// Name of a caller whose credential is missing or wrong, in mode `shadow`.
 pub(super) const UNKNOWN: &str = "unknown";
 
-/// What is done with decisions.
+/// The effect of decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing is decided.
+pub enum AuthMode {
+    /// No decision is made.
     #[default]
     Off,
     /// Denials are logged and counted. Nothing is denied.
     Shadow,
-    /// Whatever is not granted is denied.
+    /// Requests without a grant are denied.
     Enforce,
 }
 
 /// Settings of identities and grants.
 #[derive(Clone, Debug, Default)]
 pub struct AuthSettings {
-    /// What is done with decisions.
-    pub mode: Mode,
+    /// The effect of decisions.
+    pub mode: AuthMode,
     /// Grants of callers without a credential.
     pub anonymous: Vec<Grant>,
     /// Verification of JWTs. `None` if there are none.

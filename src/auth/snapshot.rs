@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::audit::AuditLog;
-use super::caller::{Authorization, Caller, Known, LoginFailure};
+use super::caller::{Authorization, Caller, KnownBy, LoginFailure};
 use super::identity::Identity;
 use super::jwt::JwtVerifier;
 use super::key_set;
-use super::settings::{ANONYMOUS, AuthSettings, IdentitySettings, Mode, UNKNOWN};
+use super::settings::{ANONYMOUS, AuthMode, AuthSettings, IdentitySettings, UNKNOWN};
 use super::token::TokenHash;
 use crate::cache::clock::Moment;
 use crate::cache::expiring_map::ExpiringMap;
@@ -24,8 +24,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The identities, credentials and grants of one configuration.
 pub struct Auth {
-    /// What is done with decisions.
-    pub mode: Mode,
+    /// The effect of decisions.
+    pub mode: AuthMode,
     /// Decisions that are logged.
     pub audit: AuditLog,
     pub(super) generation: u64,
@@ -154,21 +154,21 @@ impl Auth {
             (Authorization::Absent, Some(certificate)) => self.by_certificate(certificate, now),
             (Authorization::Absent, None) => {
                 let anonymous = self.anonymous.as_ref().ok_or(LoginFailure::NoCredential)?;
-                Ok(self.caller(anonymous, Known::Anonymous, None))
+                Ok(self.caller(anonymous, KnownBy::Anonymous, None))
             }
         }
     }
 
     /// Returns the caller that stands for a failed login in mode `shadow`.
     pub(super) fn unknown_caller(&self) -> Arc<Caller> {
-        self.caller(&self.unknown, Known::Anonymous, None)
+        self.caller(&self.unknown, KnownBy::Anonymous, None)
     }
 
     fn by_token(&self, token: &[u8]) -> Result<Arc<Caller>, LoginFailure> {
         let hash = TokenHash::of(token);
         let found = self.tokens.get_key_value(&hash).filter(|(known, _)| known.matches(&hash));
         let (_, identity) = found.ok_or(LoginFailure::UnknownToken)?;
-        Ok(self.caller(identity, Known::Token, None))
+        Ok(self.caller(identity, KnownBy::Token, None))
     }
 
     fn by_jwt(&self, token: &[u8], now: SystemTime) -> Result<Arc<Caller>, LoginFailure> {
@@ -181,7 +181,7 @@ impl Auth {
         }
         let verified = verifier.verify(token, now)?;
         let identity = self.subjects.get(&verified.subject).ok_or(LoginFailure::UnknownSubject)?;
-        let caller = self.caller(identity, Known::Jwt, Some(verified.expires_at));
+        let caller = self.caller(identity, KnownBy::Jwt, Some(verified.expires_at));
         self.remembered.lock().insert(hash, caller.clone(), moment(verified.expires_at), at);
         Ok(caller)
     }
@@ -198,11 +198,11 @@ impl Auth {
             found = Some(identity);
         }
         let identity = found.ok_or(LoginFailure::UnknownCertificate)?;
-        Ok(self.caller(identity, Known::Certificate, Some(certificate.expires_at)))
+        Ok(self.caller(identity, KnownBy::Certificate, Some(certificate.expires_at)))
     }
 
-    fn caller(&self, identity: &Arc<Identity>, known: Known, expires_at: Option<SystemTime>) -> Arc<Caller> {
-        let (enforced, generation) = (self.mode == Mode::Enforce, self.generation);
+    fn caller(&self, identity: &Arc<Identity>, known: KnownBy, expires_at: Option<SystemTime>) -> Arc<Caller> {
+        let (enforced, generation) = (self.mode == AuthMode::Enforce, self.generation);
         Arc::new(Caller { identity: identity.clone(), known, expires_at, enforced, generation })
     }
 }

@@ -25,7 +25,7 @@ fn team(name: &str, change: impl FnOnce(&mut IdentitySettings)) -> IdentitySetti
 }
 
 fn settings(identities: Vec<IdentitySettings>) -> AuthSettings {
-    AuthSettings { mode: Mode::Enforce, identities, ..AuthSettings::default() }
+    AuthSettings { mode: AuthMode::Enforce, identities, ..AuthSettings::default() }
 }
 
 fn build(identities: Vec<IdentitySettings>) -> Auth {

@@ -13,7 +13,7 @@ const TOKEN_BYTES: usize = 32;
 /// Beginning of a hash in settings.
 const SCHEME: &str = "sha256:";
 /// Beginning of each new token, so that scanners for leaked secrets find it.
-const PREFIX: &str = "twintier_";
+const PREFIX: &str = "twt_";
 
 /// The SHA-256 hash of a token. It is not secret: a token has 256 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! What an identity uses of its limits. Counts outlive a reload.
+//! Uses of the limits of an identity. Counts outlive a reload.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub enum LimitedUse {
 /// Numbers of [`LimitedUse`].
 const LIMITED_USES: usize = 3;
 
-/// What one identity uses.
+/// The uses of one identity.
 #[derive(Debug, Default)]
 pub struct Usage {
     counts: [AtomicUsize; LIMITED_USES],

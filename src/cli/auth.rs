@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::{OutputFormat, ServeArgs};
 use super::output::{Output, json_text};
-use crate::auth::{Auth, Demand, Identity, Mode, Names, NewToken, Place, RESERVED_NAMES, Verb};
+use crate::auth::{Auth, AuthMode, Demand, Identity, Names, NewToken, Place, RESERVED_NAMES, Verb};
 use crate::suggest::did_you_mean;
 
 /// Exit status of a usage error.
@@ -99,11 +99,11 @@ fn print(output: &Output, format: OutputFormat) -> ExitCode {
     output.print().unwrap_or_else(|error| error.report(format))
 }
 
-fn answer(args: &AuthCheckArgs, mode: Mode, result: &CheckResult) -> Output {
+fn answer(args: &AuthCheckArgs, mode: AuthMode, result: &CheckResult) -> Output {
     let (mode_name, note) = match mode {
-        Mode::Off => ("off", "note: auth.mode is off: the service denies nothing\n"),
-        Mode::Shadow => ("shadow", "note: auth.mode is shadow: the service denies nothing\n"),
-        Mode::Enforce => ("enforce", ""),
+        AuthMode::Off => ("off", "note: auth.mode is off: the service denies nothing\n"),
+        AuthMode::Shadow => ("shadow", "note: auth.mode is shadow: the service denies nothing\n"),
+        AuthMode::Enforce => ("enforce", ""),
     };
     let out = match (args.output, &result.rule) {
         (OutputFormat::Json, rule) => json_text(&json!({
@@ -168,7 +168,7 @@ mod tests {
             grant("identities.shop.grants[1]", "users", &["user:"], Verb::Read),
         ];
         let shop = IdentitySettings { name: "shop".into(), grants, ..IdentitySettings::default() };
-        let settings = AuthSettings { mode: Mode::Shadow, identities: vec![shop], ..AuthSettings::default() };
+        let settings = AuthSettings { mode: AuthMode::Shadow, identities: vec![shop], ..AuthSettings::default() };
         let auth = Auth::build(&settings).expect("valid");
         let all = [&["twintier", "auth", "check", "--identity", "shop", "-o", format], args].concat();
         let Command::Auth(AuthCommand::Check(args)) = Cli::try_parse_from(all).expect("valid").into_command() else {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::*;
-use crate::auth::{AuditLog, AuthSettings, Mode};
+use crate::auth::{AuditLog, AuthMode, AuthSettings};
 use crate::config::sources::Sources;
 
 const HASH: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -52,7 +52,7 @@ fn identities_are_read_from_toml_yaml_and_flags() {
     ];
     let read = [load_file(".toml", &toml), load_file(".yaml", &yaml), load_flags(&flags)];
     for settings in read.map(|settings| settings.expect("valid")) {
-        assert_eq!((settings.mode, settings.audit, settings.anonymous.len()), (Mode::Enforce, AuditLog::All, 1));
+        assert_eq!((settings.mode, settings.audit, settings.anonymous.len()), (AuthMode::Enforce, AuditLog::All, 1));
         let [checkout] = &settings.identities[..] else { panic!("{settings:?}") };
         assert_eq!((checkout.name.as_str(), checkout.token_hashes.len()), ("checkout", 1));
         assert_eq!((checkout.token_hashes_file.as_ref(), checkout.limits.in_flight), (None, Some(256)));

@@ -134,7 +134,7 @@ where
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
     // First: a caller without a credential gets no other answer.
-    let access = rpc.find_caller(&request)?;
+    let access = RequestAccess::find(rpc.access, rpc.method.rule, request.headers())?;
     let times = RpcTimes::begin(rpc.gate, request.headers())?;
     let ReceivedRequest { mut request, permits, taken } = rpc.receive(times, request, access.as_ref()).await?;
     // Long-lived RPCs and request streams do not count as slow.
@@ -184,11 +184,6 @@ impl RpcTimes {
 // === impl RpcContext ===
 
 impl RpcContext<'_> {
-    /// Finds the caller. `None` if nothing is decided.
-    fn find_caller<B>(self, request: &Request<B>) -> Result<Option<RequestAccess>, CacheError> {
-        self.access.admit(self.method.rule, request.headers())
-    }
-
     /// Receives the request, and takes its memory and its slot.
     async fn receive<B>(
         self,
@@ -273,15 +268,6 @@ impl RpcContext<'_> {
     fn max_message(self) -> usize {
         if self.method.is_probe() { MAX_PROBE_MESSAGE_BYTES } else { self.gate.max_request_size }
     }
-}
-
-/// Rejects a method that is not served.
-pub fn unimplemented<B>(request: &Request<B>) -> Response<TrackedResponseBody> {
-    let mut response = Status::unimplemented("").into_http::<Body>().map(TrackedResponseBody::uncounted);
-    if let Some(id) = echoed_id(request.headers()) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
 }
 
 /// Completes when a long-lived RPC has to end: with a status at its deadline, with `None` when its

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod as_it_stands;
+mod auth;
 #[path = "../api/harness/authority.rs"]
 mod authority;
 mod client;

@@ -1,6 +1,6 @@
 //! HTTP/1.1 connections of the admin server, within limits and timeouts.
 
-use super::response::Caller;
+use super::response::HttpCaller;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,14 +70,14 @@ async fn serve_connection(connection: AcceptedConnection, router: Router, closin
     let AcceptedConnection { mut stream, peer, slot } = connection;
     disable_delay(&stream);
     let certificate: Option<Arc<ClientCertificate>> = None;
-    let caller = Caller { address: peer.ip(), certificate, slot: slot.clone() };
+    let caller = HttpCaller { address: peer.ip(), certificate, slot: slot.clone() };
     tokio::select! {
         () = speak_http1(&mut stream, caller, router, closing) => close::orderly(&mut stream, CLOSE_TIMEOUT).await,
         () = slot.evicted() => slot.turn_away(&mut stream).await,
     }
 }
 
-async fn speak_http1(stream: &mut Stream, caller: Caller, router: Router, closing: &CancellationToken) {
+async fn speak_http1(stream: &mut Stream, caller: HttpCaller, router: Router, closing: &CancellationToken) {
     let (slot, unsent) = (caller.slot.clone(), Arc::new(AtomicBool::new(false)));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (caller, mut router) = (caller.clone(), router.clone());
@@ -102,7 +102,7 @@ async fn speak_http1(stream: &mut Stream, caller: Caller, router: Router, closin
 }
 
 async fn answer(
-    caller: Caller,
+    caller: HttpCaller,
     router: &mut Router,
     request: hyper::Request<Incoming>,
 ) -> axum::response::Response<TrackedResponse> {

@@ -1,15 +1,16 @@
 //! Settings of access: mode, anonymous grants, JWTs and the audit log.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::optional_path::optional_path;
 use super::{grants, identities};
-use crate::auth::{Algorithm, AuditLog, Auth, AuthSettings, JwtSettings, Mode};
+use crate::auth::{Algorithm, AuditLog, Auth, AuthMode, AuthSettings, JwtSettings};
 use crate::cache::policy::Limits;
 use crate::config::reader::{Declaration, Reader};
 use crate::config::setting::SettingKind;
 
-const MODES: [(&str, Mode); 3] = [("off", Mode::Off), ("shadow", Mode::Shadow), ("enforce", Mode::Enforce)];
+const MODES: [(&str, AuthMode); 3] =
+    [("off", AuthMode::Off), ("shadow", AuthMode::Shadow), ("enforce", AuthMode::Enforce)];
 const AUDITS: [(&str, AuditLog); 3] = [("off", AuditLog::Off), ("denied", AuditLog::Denied), ("all", AuditLog::All)];
 const JWKS_FILE: &str = "auth.jwt.jwks_file";
 const SECTION: &str = "auth.jwt";
@@ -20,7 +21,7 @@ pub(crate) fn read(reader: &mut Reader, limits: &Limits) -> AuthSettings {
     let settings = AuthSettings {
         mode: reader.choice(
             "auth.mode",
-            Mode::Off,
+            AuthMode::Off,
             &MODES,
             "off: everything is allowed; shadow: log and count what would be denied; enforce: deny what is not granted",
         ),
@@ -111,16 +112,4 @@ fn read_algorithms(reader: &mut Reader) -> Vec<Algorithm> {
     let doc = "allowed algorithms of JWTs; each key is used with those that fit its type only";
     let declaration = Declaration { path, kind: SettingKind::List, expects: expects.clone(), doc };
     reader.read(declaration, vec![Algorithm::ES256].into(), parse, show)
-}
-
-/// Reads an optional path. An empty one is absent.
-pub(super) fn optional_path(reader: &mut Reader, path: &str, doc: &'static str) -> Option<PathBuf> {
-    let parse = |text: &str| match text {
-        "" => Ok(None),
-        text if text.contains(char::is_control) => Err("must be the path of a file".to_owned()),
-        text => Ok(Some(PathBuf::from(text))),
-    };
-    let show = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
-    let declaration = Declaration { path, kind: SettingKind::Path, expects: "path of a file".to_owned(), doc };
-    reader.read(declaration, None.into(), parse, show)
 }

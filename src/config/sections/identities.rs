@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::auth::optional_path;
 use super::grants;
+use super::optional_path::optional_path;
 use crate::auth::{IdentityLimits, IdentitySettings, RESERVED_NAMES, TokenHash};
 use crate::cache::policy::{Limits, limits};
 use crate::config::reader::{Declaration, Reader};

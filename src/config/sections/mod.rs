@@ -10,6 +10,7 @@ pub mod identities;
 pub mod l1;
 pub mod limits;
 pub mod log;
+mod optional_path;
 pub mod redis;
 pub mod server;
 pub mod warm_start;

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
-use super::request_access::{RequestAccess, limit_reached};
-use super::rules::Rule;
-use crate::auth::{Authority, Authorization, Caller, Known, LimitedUse, LoginFailure, UsageGuard};
+use crate::auth::{Authority, Authorization, Caller, IdentityLimitReached, LimitedUse, LoginFailure, UsageGuard};
 use crate::cache::error::CacheError;
 use crate::net::certificate::ClientCertificate;
 use crate::net::peer::Peer;
@@ -60,21 +58,8 @@ impl ConnectionAccess {
     }
 
     /// Returns the peer.
-    pub(super) fn peer(&self) -> Peer {
+    pub fn peer(&self) -> Peer {
         self.peer
-    }
-
-    /// Finds the caller of a request to a method with this rule. `None` if nothing is decided.
-    pub fn admit(self: &Arc<Self>, rule: Rule, headers: &HeaderMap) -> Result<Option<RequestAccess>, CacheError> {
-        if rule == Rule::Open || !self.authority.is_on() {
-            return Ok(None);
-        }
-        let caller = self.caller(headers)?;
-        if rule == Rule::Identity && caller.enforced && caller.known == Known::Anonymous {
-            return Err(CacheError::NoCredential);
-        }
-        let authorization = headers.get(AUTHORIZATION).map(sensitive);
-        Ok(Some(RequestAccess::new(self.clone(), caller, authorization)))
     }
 
     /// Decides a read at once. `None` if the general way has to decide it, and to record it.
@@ -106,7 +91,8 @@ impl ConnectionAccess {
         granted.place
     }
 
-    fn caller(&self, headers: &HeaderMap) -> Result<Arc<Caller>, CacheError> {
+    /// Returns the caller of a request.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Arc<Caller>, CacheError> {
         if let Some(caller) = self.last_caller(headers) {
             return Ok(caller);
         }
@@ -168,8 +154,8 @@ fn authorization(headers: &HeaderMap) -> Authorization<'_> {
     }
 }
 
-fn sensitive(value: &HeaderValue) -> HeaderValue {
-    let mut value = value.clone();
-    value.set_sensitive(true);
-    value
+/// Returns the error of a limit of an identity.
+pub(super) fn limit_reached(reached: IdentityLimitReached) -> CacheError {
+    let IdentityLimitReached { setting, limit } = reached;
+    CacheError::IdentityLimit { setting, limit }
 }

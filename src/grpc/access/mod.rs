@@ -6,6 +6,7 @@
 mod connection_access;
 mod demands;
 mod filter;
+mod narrowing;
 mod request_access;
 mod rules;
 mod watch_access;
@@ -16,4 +17,4 @@ pub use request_access::{RequestAccess, access_of, authorize, authorize_ask};
 pub use rules::{Rule, rule_of};
 pub use watch_access::WatchAccess;
 
-pub use demands::{narrowed_pattern, narrowed_watch};
+pub use narrowing::{narrowed_pattern, narrowed_watch};

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, HeaderValue};
+use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap, HeaderValue};
 use tonic::{Request, Status};
 
-use super::connection_access::ConnectionAccess;
+use super::connection_access::{ConnectionAccess, limit_reached};
 use super::demands::Guarded;
+use super::rules::Rule;
 use crate::auth::{
-    Ask, Authorization, Caller, Demand, Denied, IdentityLimitReached, LimitedUse, LoginFailure, NamespaceClaims, Place,
-    UsageGuard, Verb,
+    Ask, Authorization, Caller, Demand, Denied, KnownBy, LimitedUse, LoginFailure, NamespaceClaims, Place, UsageGuard,
+    Verb,
 };
 use crate::cache::error::CacheError;
 use crate::cache::namespace::Namespaces;
@@ -32,12 +34,25 @@ pub struct Admitted(Option<(NamespaceClaims, Arc<Namespaces>)>);
 // === impl RequestAccess ===
 
 impl RequestAccess {
-    pub(super) fn new(
-        connection: Arc<ConnectionAccess>,
-        caller: Arc<Caller>,
-        authorization: Option<HeaderValue>,
-    ) -> RequestAccess {
-        RequestAccess { connection, caller, authorization }
+    /// Finds the caller of a request to a method with this rule. `None` if nothing is decided.
+    pub fn find(
+        connection: &Arc<ConnectionAccess>,
+        rule: Rule,
+        headers: &HeaderMap,
+    ) -> Result<Option<RequestAccess>, CacheError> {
+        if rule == Rule::Open || !connection.authority().is_on() {
+            return Ok(None);
+        }
+        let caller = connection.caller(headers)?;
+        if rule == Rule::Identity && caller.enforced && caller.known == KnownBy::Anonymous {
+            return Err(CacheError::NoCredential);
+        }
+        let authorization = headers.get(AUTHORIZATION).map(|value| {
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            value
+        });
+        Ok(Some(RequestAccess { connection: connection.clone(), caller, authorization }))
     }
 
     /// Returns the caller.
@@ -118,12 +133,6 @@ impl Drop for Admitted {
             claims.settle(|name| namespaces.find(name).is_some());
         }
     }
-}
-
-/// Returns the error of a limit of an identity.
-pub(super) fn limit_reached(reached: IdentityLimitReached) -> CacheError {
-    let IdentityLimitReached { setting, limit } = reached;
-    CacheError::IdentityLimit { setting, limit }
 }
 
 /// Returns the access of a request. `None` if nothing is decided.

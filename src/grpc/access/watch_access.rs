@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::demands::Guarded;
+use super::narrowing::narrowed_watch;
 use super::request_access::RequestAccess;
 use crate::auth::{LimitedUse, LoginFailure, UsageGuard, Verb};
 use crate::cache::error::CacheError;
@@ -80,7 +81,7 @@ impl WatchAccess {
                 CacheError::NotGranted(format!("{} is not granted in namespace {namespace}", Verb::Watch))
             }
         })?;
-        let narrowed = super::demands::narrowed_watch(Some(&self.access), &self.request);
+        let narrowed = narrowed_watch(Some(&self.access), &self.request);
         match (narrowed, &self.shown) {
             (Some((_, ask)), Some(_)) => self.access.decide(&ask),
             _ => self.access.decide(&self.request.ask()),

@@ -85,7 +85,9 @@ pub(super) async fn serve_connection(connection: AcceptedConnection, shared: &Ar
     let limit = match open(&mut stream, &mut preface, peer, &slot, shared).await {
         Opening::Http2 => {
             slot.set(Activity::Protected);
-            serve_http2(&mut stream, preface, peer, shared).await
+            let certificate: Option<Arc<ClientCertificate>> = None;
+            let access = ConnectionAccess::new(shared.authority.clone(), certificate, peer);
+            serve_http2(&mut stream, preface, access, shared).await
         }
         Opening::Other => {
             write_refusal(&mut stream, &shared.proxy_warnings.answer(&preface, peer, shared.dashboard)).await;
@@ -125,9 +127,10 @@ async fn open(
 async fn serve_http2(
     stream: &mut Stream,
     preface: [u8; PREFACE.len()],
-    peer: Peer,
+    access: Arc<ConnectionAccess>,
     shared: &Arc<ConnectionContext>,
 ) -> Duration {
+    let peer = access.peer();
     let (read, write) = split(stream);
     let output = WriteBuffer::new(write);
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), output.clone()));
@@ -135,8 +138,6 @@ async fn serve_http2(
     let streams = Streams::new(config.max_streams as usize, &shared.load);
     let progress = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
     let closing = CancellationToken::new();
-    let certificate: Option<Arc<ClientCertificate>> = None;
-    let access = ConnectionAccess::new(shared.authority.clone(), certificate, peer);
     let service = {
         let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
         service_fn(move |mut request| {

@@ -230,7 +230,7 @@ impl Services {
         request: Request<PeekedBody<Incoming>>,
         connection: ConnectionState<'_>,
     ) -> http::Response<TrackedResponseBody> {
-        let Some(method) = self.methods.get(request.uri().path()) else { return middleware::unimplemented(&request) };
+        let Some(method) = self.methods.get(request.uri().path()) else { return not_grpc::unimplemented(&request) };
         let ConnectionState { progress, closing, access } = connection;
         let rpc = RpcContext { gate: &self.gate, progress, closing, access, method };
         match (method.service, &self.admin, &self.reflection) {
@@ -257,7 +257,7 @@ impl Services {
                 middleware::serve(rpc, request, |request| service.call(request)).await
             }
             (ServiceKind::Admin | ServiceKind::ReflectionV1 | ServiceKind::ReflectionV1Alpha, ..) => {
-                middleware::unimplemented(&request)
+                not_grpc::unimplemented(&request)
             }
         }
     }

@@ -163,7 +163,7 @@ async fn a_prefix_at_the_edge_of_a_grant_removes_nothing_beside_it() {
     for (key, left) in keys.iter().zip([true, true, true, false, false, false, true]) {
         assert_eq!(replica.get_as(ROOT, "users", key).await.unwrap().is("v"), left, "{key}");
     }
-    // Whoever may reach all of it, does.
+    // A caller that may reach all of it does.
     replica.invalidate_as(ROOT, "users", Selector::Prefix("user:".into())).await.unwrap();
     assert!(!replica.get_as(ROOT, "users", "user").await.unwrap().is("v"));
 }
