@@ -97,6 +97,11 @@ grpc:
   mountPath: /etc/twintier/redis
   readOnly: true
 {{- end }}
+{{- if .Values.auth.existingSecret }}
+- name: auth
+  mountPath: /etc/twintier/auth
+  readOnly: true
+{{- end }}
 {{- if .Values.unixSocket.enabled }}
 - name: socket
   mountPath: {{ .Values.unixSocket.mountPath }}
@@ -130,6 +135,12 @@ grpc:
 {{- end }}
 {{- with $.Values.tls.existingSecret }}
 - name: tls
+  secret:
+    secretName: {{ . }}
+    defaultMode: {{ include "twintier.secretMode" $ }}
+{{- end }}
+{{- with $.Values.auth.existingSecret }}
+- name: auth
   secret:
     secretName: {{ . }}
     defaultMode: {{ include "twintier.secretMode" $ }}

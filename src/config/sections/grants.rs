@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::auth::{Grant, NamePattern, Verb};
 use crate::cache::policy::{Limits, limits};
-use crate::config::reader::Reader;
+use crate::config::reader::{Declaration, Reader};
+use crate::config::setting::SettingKind;
 
 const NAMESPACES: &str = "namespaces";
 const KEYS: &str = "keys";
@@ -14,7 +15,7 @@ const MAX_GRANTS: usize = 256;
 
 /// Reads the grants at `path`.
 pub(super) fn read(reader: &mut Reader, path: &str, doc: &'static str, limits: &Limits) -> Vec<Grant> {
-    let given = reader.list(path, doc);
+    let given = read_list(reader, path, doc);
     let mut parser = Parser { problems: Vec::new(), limits };
     if given.len() > MAX_GRANTS {
         parser.wrong(path, format!("must have at most {MAX_GRANTS} grants; has {}", given.len()));
@@ -29,6 +30,14 @@ pub(super) fn read(reader: &mut Reader, path: &str, doc: &'static str, limits: &
         reader.problem_of(path, of_part, rule);
     }
     grants
+}
+
+fn read_list(reader: &mut Reader, path: &str, doc: &'static str) -> Vec<Value> {
+    let expects = "a list of grants";
+    let parse = |text: &str| serde_json::from_str(text).map_err(|_| format!("must be {expects}; as text, in JSON"));
+    let show = |list: &Vec<Value>| (!list.is_empty()).then(|| serde_json::json!(list).to_string());
+    let declaration = Declaration { path, kind: SettingKind::List, expects: expects.to_owned(), doc };
+    reader.read(declaration, Vec::new().into(), parse, show)
 }
 
 /// Parser of grants, which collects the problems.
