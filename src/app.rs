@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin, AdminConfig};
 use crate::announcement::{announce, warn_of_open_access};
-use crate::auth::{Auth, Authority};
+use crate::auth::Authority;
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::MemoryL1;
@@ -149,13 +149,7 @@ impl App {
         Ok(App { address, serving, admin, parts })
     }
 
-    /// Builds the identities and grants of another configuration. They are in force once they are
-    /// passed to [`Authority::replace`] of [`App::authority`].
-    pub fn prepare_auth(config: &Config) -> Result<Auth, Problems> {
-        build_auth(config)
-    }
-
-    /// Returns the identities and grants in force, which a reload replaces.
+    /// Returns the identities and grants in force, which [`crate::config::apply_auth`] replaces.
     pub fn authority(&self) -> &Arc<Authority> {
         &self.parts.authority
     }

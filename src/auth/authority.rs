@@ -199,8 +199,8 @@ fn denied(caller: &Caller, ask: &Ask<'_>) -> Denied {
             }
             None => "the request is not granted".to_owned(),
         },
-        Ask::Somewhere(verb) => format!("{verb} is not granted in any namespace"),
-        Ask::Event(name) => format!("event {} is not granted", quoted(name)),
+        Ask::Somewhere(verb) => format!("{verb} is not granted in namespace \"\""),
+        Ask::Event(name) => format!("{} is not granted for event {}", Verb::Invalidate, quoted(name)),
     })
 }
 

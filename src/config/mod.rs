@@ -17,7 +17,7 @@ mod setting;
 mod show;
 mod sources;
 
-pub use auth::build_auth;
+pub use auth::{apply_auth, build_auth};
 pub use config::{Config, Loaded, reference};
 pub use problem::{Problem, Problems};
 pub use sections::log::{FILTERS, is_filter};

@@ -154,12 +154,10 @@ async fn serve_http2(
             }))
         })
     };
-    // Streams that wait for a lease come on top, so that they leave room for others.
-    let waiting = u32::try_from(Streams::waiting_limit(&shared.load)).unwrap_or(u32::MAX);
     let executor = InlineExecutor::default();
     let connection = http2::Builder::new(executor.clone())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(config.max_streams.saturating_add(waiting))
+        .max_concurrent_streams(concurrent_streams(shared))
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_header_list_size(config.max_metadata_size)
@@ -184,6 +182,13 @@ async fn serve_http2(
     }
     // The grace includes the time in which the peer reads the kernel's send buffer.
     grace.saturating_sub(shutdown_started_at.elapsed()).max(CLOSE_TIMEOUT)
+}
+
+/// Returns the most streams of a connection. Those that wait for a lease come on top, so that they
+/// leave room for others.
+fn concurrent_streams(shared: &ConnectionContext) -> u32 {
+    let waiting = u32::try_from(Streams::waiting_limit(&shared.load)).unwrap_or(u32::MAX);
+    shared.http2.max_streams.saturating_add(waiting)
 }
 
 /// Completes when a connection has to be shut down. Returns the time for its calls to end.

@@ -60,6 +60,16 @@ async fn a_file_of_hashes_is_read_again_at_a_reload() {
     assert_eq!((outcome(&replica, "one").await, outcome(&replica, "two").await), (refused(), accepted()));
 }
 
+#[tokio::test]
+async fn a_bad_reload_changes_nothing() {
+    let settings = teams(&[("shop", "one", READS)]);
+    let replica = start(&settings).await;
+    let absent = with(teams(&[("shop", "two", READS)]), &[("identities.shop.token_hashes_file", "/absent")]);
+    let problems = replica.try_reload_auth(&borrowed(&absent)).expect_err("the file is absent");
+    assert!(problems.to_string().starts_with("identities.shop.token_hashes_file: must be a readable file: /absent"));
+    assert_eq!((outcome(&replica, "one").await, outcome(&replica, "two").await), (accepted(), refused()));
+}
+
 /// The issuer of JWTs: its keys, and the file of their public halves.
 struct Issuer {
     directory: TempDir,

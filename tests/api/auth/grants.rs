@@ -179,7 +179,10 @@ async fn an_event_needs_its_name_only() {
         Selector::Event(pb::Event { name: name.into(), parameters })
     };
     let denied = replica.invalidate_as("t", "", event("refunded")).await.unwrap_err();
-    assert_eq!((denied.code(), denied.message()), (Code::PermissionDenied, r#"event "refunded" is not granted"#));
+    assert_eq!(
+        (denied.code(), denied.message()),
+        (Code::PermissionDenied, r#"invalidate is not granted for event "refunded""#)
+    );
     assert_eq!(code(replica.invalidate_as("t", "", event("unknown")).await), Code::PermissionDenied);
     assert_eq!(
         code(replica.invalidate_as(ROOT, "", event("paid")).await),
