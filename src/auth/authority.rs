@@ -140,18 +140,16 @@ impl Authority {
         if decision == DENIED { Err(denied(caller, ask)) } else { Ok(()) }
     }
 
-    /// Returns true if the caller may read the key. Neither counts nor logs the decision.
-    pub fn may_read(&self, caller: &Caller, namespace: &str, key: &[u8]) -> bool {
-        caller.identity.grant_for(&Demand::key(Verb::Read, namespace, key)).is_some()
-    }
-
-    /// Counts and logs a read that was allowed at once.
-    pub fn record_read(&self, caller: &Caller, namespace: &str, key: &[u8], peer: &dyn Display) {
-        self.counters.decided(Verb::Read as usize, ALLOWED);
+    /// Counts and logs a demand on one key that was granted at once.
+    pub fn record_granted(&self, caller: &Caller, demand: &Demand<'_>, peer: &dyn Display) {
+        self.counters.decided(demand.verb as usize, ALLOWED);
         if self.audit.logs(true) {
-            let demand = Demand::key(Verb::Read, namespace, key);
-            let rule = caller.identity.grant_for(&demand).map_or("", |rule| rule);
-            let (verb, key) = (Verb::Read.name(), Some(key_digest(namespace, key)));
+            let (verb, namespace) = (demand.verb.name(), demand.place.as_sent());
+            let rule = caller.identity.grant_for(demand).map_or("", |rule| rule);
+            let key = match demand.names {
+                Names::Key(key) => Some(key_digest(namespace, key)),
+                _ => None,
+            };
             self.audit.decided(&DecisionLine { caller, peer, verb, namespace, key, decision: ALLOWED, rule });
         }
     }

@@ -128,7 +128,7 @@ fn the_audit_log_has_denials_failed_logins_and_admin_actions() {
     let policy = service.wait_for_audit("the policy", |line| line["action"] == "SetPolicy");
     assert_eq!((&policy["identity"], &policy["namespace"]), (&"root".into(), &"cart".into()));
     let [before, after] = ["before", "after"].map(|field| policy[field].as_str().unwrap().to_owned());
-    assert!(before.contains("default_ttl=1h") && after.contains("default_ttl=5s"), "{before}\n{after}");
+    assert!(before.contains("default_ttl=5m") && after.contains("default_ttl=5s"), "{before}\n{after}");
     let drain = service.wait_for_audit("the drain", |line| line["action"] == "Drain");
     assert_eq!((&drain["before"], &drain["after"]), (&"false".into(), &"true".into()));
     let of = |decision: &str| service.audit().iter().filter(|line| line["decision"] == decision).count();

@@ -7,7 +7,9 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
-use crate::auth::{Authority, Authorization, Caller, IdentityLimitReached, LimitedUse, LoginFailure, UsageGuard};
+use crate::auth::{
+    Authority, Authorization, Caller, Demand, IdentityLimitReached, LimitedUse, LoginFailure, UsageGuard, Verb,
+};
 use crate::cache::error::CacheError;
 use crate::net::certificate::ClientCertificate;
 use crate::net::peer::Peer;
@@ -31,8 +33,8 @@ struct Login {
     caller: Arc<Caller>,
 }
 
-/// A read that is granted at once.
-pub struct GrantedRead {
+/// A request for one key that is granted at once.
+pub struct GrantedAtOnce {
     /// The caller. `None` if nothing is decided.
     caller: Option<Arc<Caller>>,
     /// The place of the request among those of its identity.
@@ -62,10 +64,11 @@ impl ConnectionAccess {
         self.peer
     }
 
-    /// Decides a read at once. `None` if the general way has to decide it, and to record it.
-    pub fn read_at_once(&self, headers: &HeaderMap, namespace: &str, key: &str) -> Option<GrantedRead> {
+    /// Decides a demand on one key at once. `None` if the general way has to decide it, and to
+    /// record it.
+    pub fn grant_at_once(&self, headers: &HeaderMap, demand: &Demand<'_>) -> Option<GrantedAtOnce> {
         if !self.authority.is_on() {
-            return Some(GrantedRead { caller: None, place: None });
+            return Some(GrantedAtOnce { caller: None, place: None });
         }
         let caller = match self.last_caller(headers) {
             Some(caller) => caller,
@@ -76,17 +79,19 @@ impl ConnectionAccess {
                 caller
             }
         };
-        if !self.authority.may_read(&caller, namespace, key.as_bytes()) {
+        caller.identity.grant_for(demand)?;
+        // The general way counts the namespaces that a write makes known.
+        if demand.verb != Verb::Read && caller.identity.limits_namespaces() {
             return None;
         }
         let place = caller.identity.begin(LimitedUse::InFlight).ok()?;
-        Some(GrantedRead { caller: Some(caller), place })
+        Some(GrantedAtOnce { caller: Some(caller), place })
     }
 
-    /// Records a read that was answered at once, and returns its place.
-    pub fn record(&self, granted: GrantedRead, namespace: &str, key: &str) -> Option<UsageGuard> {
+    /// Records a demand that was granted and answered at once, and returns its place.
+    pub fn record(&self, granted: GrantedAtOnce, demand: &Demand<'_>) -> Option<UsageGuard> {
         if let Some(caller) = &granted.caller {
-            self.authority.record_read(caller, namespace, key.as_bytes(), &self.peer);
+            self.authority.record_granted(caller, demand, &self.peer);
         }
         granted.place
     }

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 
 use super::request::{MAX_MESSAGE_BYTES, PlainGet, PlainHeaders, TEXTS};
 use super::response;
+use crate::auth::{Demand, Verb};
 use crate::cache::admission::slot::Facts;
 use crate::cache::error::CacheError;
 use crate::cache::stats::LabeledHistograms;
@@ -88,13 +89,14 @@ impl FastGet {
         let headers = PlainHeaders::read(request.headers(), self.compresses)?;
         let body = peeked.whole(request.body_mut())?;
         let plain = PlainGet::read(body)?;
-        let granted = access.read_at_once(request.headers(), plain.namespace, plain.key)?;
+        let demand = Demand::key(Verb::Read, plain.namespace, plain.key.as_bytes());
+        let granted = access.grant_at_once(request.headers(), &demand)?;
         let mut slot = ReadySlot::enter(progress, headers.memory + self.request_size)?;
         let Some(AnswerAtOnce { answer, facts }) = self.look_up(&plain, started_at) else {
             request.extensions_mut().insert(NotInMemory);
             return None;
         };
-        slot.keep(access.record(granted, plain.namespace, plain.key));
+        slot.keep(access.record(granted, &demand));
         let mut response = self.respond(answer, slot).unwrap_or_else(|error| {
             let mut refused = middleware::refuse(&error);
             header_size::limit(refused.headers_mut());
