@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tracing::field::display;
 
+use crate::auth::AuthMode;
 use crate::cache::fleet::replica::Replica;
 use crate::cache::log_fields::millis;
 use crate::config::Config;
@@ -20,6 +21,25 @@ pub(crate) fn hint(config: &Config, admin: Option<SocketAddr>) -> Hint {
 fn admin_url(config: &Config, address: SocketAddr) -> String {
     let scheme = if config.tls.as_ref().is_some_and(|tls| tls.admin) { "https" } else { "http" };
     format!("{scheme}://{address}/")
+}
+
+/// Warns of settings that leave the service open.
+pub(crate) fn warn_of_open_access(config: &Config) {
+    let auth = &config.auth;
+    let identities = auth.identities.len();
+    match auth.mode {
+        AuthMode::Off if identities > 0 => {
+            tracing::warn!(identities, "auth.mode is off: identities are configured, and nothing is denied")
+        }
+        AuthMode::Shadow => tracing::warn!("auth.mode is shadow: nothing is denied"),
+        AuthMode::Enforce if identities == 0 && auth.anonymous.is_empty() => {
+            tracing::warn!("auth.mode is enforce without identities: every request is denied")
+        }
+        AuthMode::Off | AuthMode::Enforce => {}
+    }
+    if auth.mode != AuthMode::Off && !auth.anonymous.is_empty() {
+        tracing::warn!(grants = auth.anonymous.len(), "auth.anonymous grants access without a credential");
+    }
 }
 
 /// Logs the addresses of a replica that starts.

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin, AdminConfig, AdminListeners};
-use crate::announce::{announce, hint};
+use crate::announce::{announce, hint, warn_of_open_access};
+use crate::auth::Authority;
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::MemoryL1;
@@ -30,15 +31,15 @@ use crate::cache::fleet::shared_store::SharedStore;
 use crate::cache::fleet::warm_start::WarmStart;
 use crate::cache::log_fields::millis;
 use crate::cache::namespace::Namespaces;
-use crate::cache::stats::SecurityStats;
+use crate::cache::stats::{AccessCounters, SecurityStats};
 use crate::cache::tier::{L1, L2, TierStatus};
 use crate::cache::tiered::Tiered;
-use crate::config::Config;
+use crate::config::{Config, build_auth};
 use crate::grpc::health::HealthApi;
 use crate::grpc::{
     AdminApi, CacheApi, GrpcListener, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics,
 };
-use crate::reload::{Reload, Reloader, ServerTls, start_tls};
+use crate::reload::{Reload, Reloader, ServerTls, auth_part, start_tls};
 use crate::shutdown::{Lifecycle, Stop};
 pub use crate::start_error::StartError;
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
@@ -95,6 +96,7 @@ struct ReplicaState {
     replica: Replica,
     health: watch::Receiver<Health>,
     security: Arc<SecurityStats>,
+    access: Arc<AccessCounters>,
 }
 
 /// Parts that share the state of a replica with its fleet and report it.
@@ -112,6 +114,8 @@ struct ServiceParts {
     core: CacheParts,
     fleet: FleetParts,
     lifecycle: Lifecycle,
+    /// The identities and grants in force.
+    authority: Arc<Authority>,
 }
 
 impl App {
@@ -140,8 +144,10 @@ impl App {
         let security = Arc::new(SecurityStats::default());
         let mut reload = reload.map(|reload| reload.reloader(&config, security.clone()));
         let tls = start_tls(&config, &security)?;
+        let authority = Arc::new(Authority::new(build_auth(&config)?));
         if let Some((reloader, _)) = &mut reload {
             reloader.add_tls(&tls);
+            reloader.add(auth_part(authority.clone()));
         }
         let redis_tls = config.redis.as_ref().map(redis_tls::client_of).transpose()?.flatten();
         let grpc = config.server.bind().await?;
@@ -151,13 +157,19 @@ impl App {
         let (health_sender, health) = watch::channel(Health::starting());
         let (drain, drained) = watch::channel(false);
         let core = build_cache(&config, redis_tls);
-        let state = ReplicaState { replica, health, security };
+        let state = ReplicaState { replica, health, security, access: authority.counters().clone() };
         let fleet = build_fleet(&config, &core, state, &observers.metrics);
-        let parts = ServiceParts { config, core, fleet, lifecycle: Lifecycle::default() };
+        let parts = ServiceParts { config, core, fleet, lifecycle: Lifecycle::default(), authority };
+        warn_of_open_access(&parts.config);
         spawn_background(&parts, health_sender, drained);
         spawn_security(&parts.lifecycle, tls.clone(), reload);
         let (serving, admin) = serve(&parts, Listeners { grpc, admin, tls }, observers, drain);
         Ok(App { address, serving, admin, parts })
+    }
+
+    /// Returns the identities and grants in force, which [`crate::config::apply_auth`] replaces.
+    pub fn authority(&self) -> &Arc<Authority> {
+        &self.parts.authority
     }
 
     /// Returns the TCP address of the gRPC server; `None` if TCP is off.
@@ -179,7 +191,7 @@ impl App {
     /// that it is not ready, waits for callers to notice, finishes the requests in flight, and
     /// closes Redis. Returns true if every RPC was finished.
     pub async fn stop(self, stop: Stop) -> bool {
-        let ServiceParts { config, core, fleet, lifecycle } = self.parts;
+        let ServiceParts { config, core, fleet, lifecycle, .. } = self.parts;
         let Lifecycle { draining, ending, tasks } = lifecycle;
         let delay = if stop == Stop::Drain { config.drain.delay } else { Duration::ZERO };
         let drain_timeout = config.drain.timeout;
@@ -244,7 +256,7 @@ fn build_cache(config: &Config, tls: Option<rustls::ClientConfig>) -> CacheParts
 
 /// Builds the parts that read and publish the state of this replica.
 fn build_fleet(config: &Config, core: &CacheParts, state: ReplicaState, consumers: &MetricsConfig) -> FleetParts {
-    let ReplicaState { replica, health, security } = state;
+    let ReplicaState { replica, health, security, access } = state;
     let CacheParts { cache, l2, store, namespaces, clock, .. } = core;
     let policies = Arc::new(PolicySync::new(store.clone(), namespaces.clone(), cache.clone(), clock.clone()));
     let warm_start = store.clone().zip(config.warm_start.clone()).map(|(store, config)| {
@@ -261,6 +273,7 @@ fn build_fleet(config: &Config, core: &CacheParts, state: ReplicaState, consumer
         shared_store: store.clone(),
         warm_start: warm_start.clone(),
         security,
+        access,
         clock: clock.clone(),
     });
     let metrics = (!consumers.is_off()).then(|| Arc::new(Metrics::start(handles.clone(), consumers)));
@@ -270,7 +283,7 @@ fn build_fleet(config: &Config, core: &CacheParts, state: ReplicaState, consumer
 
 /// Spawns the tasks that run until the service ends.
 fn spawn_background(parts: &ServiceParts, health: watch::Sender<Health>, drained: watch::Receiver<bool>) {
-    let ServiceParts { config, core, fleet, lifecycle } = parts;
+    let ServiceParts { config, core, fleet, lifecycle, authority } = parts;
     let CacheParts { cache, l2, repaired, coherence, namespaces, clock, .. } = core;
     let (draining, ending) = (lifecycle.draining.clone(), lifecycle.ending.clone());
     if let Some(repaired) = repaired {
@@ -292,6 +305,8 @@ fn spawn_background(parts: &ServiceParts, health: watch::Sender<Health>, drained
     if let Some(metrics) = fleet.metrics.clone() {
         lifecycle.spawn(async move { metrics.run().await });
     }
+    let authority = authority.clone();
+    lifecycle.spawn(async move { authority.audit().run().await });
     let reports = fleet.reports.clone();
     lifecycle.spawn(async move { reports.publish_summaries().await });
 }
@@ -313,27 +328,33 @@ fn serve(
     observers: Observers,
     drain: watch::Sender<bool>,
 ) -> (ServerHandle, Option<(SocketAddr, Admin)>) {
-    let ServiceParts { config, core, fleet, .. } = parts;
+    let ServiceParts { config, core, fleet, authority, .. } = parts;
     let FleetParts { handles, reports, policies, .. } = fleet;
     let Observers { tracing, metrics: consumers, log_level } = observers;
     let admin_tls = listeners.tls.clone().filter(|_| config.tls.as_ref().is_some_and(|tls| tls.admin));
     let admin = listeners.admin.zip(config.admin).map(|(listeners, config)| {
         let metrics = fleet.metrics.clone().filter(|_| consumers.prometheus);
         let metrics = metrics.map(|metrics| -> admin::MetricsText { Arc::new(move || metrics.prometheus_text()) });
-        let sources = admin::AdminSources { observed: handles.clone(), fleet: fleet_query(reports.clone()), metrics };
+        let sources = admin::AdminSources {
+            observed: handles.clone(),
+            fleet: fleet_query(reports.clone()),
+            metrics,
+            authority: authority.clone(),
+        };
         (listeners.address, Admin::start(listeners, admin_tls, config, sources))
     });
     let server = &config.server;
     let (limits, events, clock) = (config.limits.clone(), config.events.clone(), core.clock.clone());
     let cache = CacheApi::new(reports.clone(), limits, events, clock, server.logged_keys);
     let parts = ServerParts {
-        admin: server.admin.then(|| AdminApi::new(&cache, policies.clone(), drain, log_level)),
+        admin: server.admin.then(|| AdminApi::new(&cache, policies.clone(), drain, log_level, authority.clone())),
         cache,
         health: HealthApi::new(handles.health.clone(), server.admin),
         admission: handles.admission.clone(),
         timings: handles.rpcs.clone(),
         tracing,
         hint: Arc::new(hint(config, admin.as_ref().map(|(address, _)| *address))),
+        authority: authority.clone(),
     };
     (ServerHandle::start(listeners.grpc, listeners.tls, server.clone(), parts), admin)
 }

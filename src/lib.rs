@@ -26,6 +26,7 @@
 pub mod admin;
 mod announce;
 pub mod app;
+pub mod auth;
 pub mod backend;
 pub mod cache;
 pub mod cli;

@@ -8,7 +8,7 @@ use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 use twintier::app::{App, Observers};
 use twintier::cache::fleet::replica::Replica;
-use twintier::cli::{self, Cli, Command, ConfigCommand, ServeArgs};
+use twintier::cli::{self, AuthCommand, Cli, Command, ConfigCommand, ServeArgs};
 use twintier::config::{self, Config, Loaded, Sources};
 use twintier::grpc::{LogLevel, ReadFilter};
 use twintier::reload::Reload;
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let code = match Cli::parse().into_command() {
         Command::Serve(args) => runtime.block_on(serve(args)),
         Command::Config(command) => config_command(command),
+        Command::Auth(command) => auth_command(command),
         Command::Client(command) => runtime.block_on(cli::run(command)),
     };
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -119,6 +120,19 @@ fn config_command(command: ConfigCommand) -> ExitCode {
             }
             Err(problems) => fail(&problems, USAGE_EXIT_CODE),
         },
+    }
+}
+
+fn auth_command(command: AuthCommand) -> ExitCode {
+    match command {
+        AuthCommand::NewToken(args) => cli::new_token(&args),
+        AuthCommand::Check(args) => {
+            let auth = load(args.serve.clone()).and_then(|loaded| config::build_auth(&loaded.config));
+            match auth {
+                Ok(auth) => cli::check_access(&args, &auth),
+                Err(problems) => fail(&problems, USAGE_EXIT_CODE),
+            }
+        }
     }
 }
 

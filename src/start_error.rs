@@ -1,6 +1,7 @@
 //! Errors that prevent a start.
 
 use crate::backend::redis::tls::TlsError;
+use crate::config::Problems;
 use crate::net::listener::ListenError;
 use crate::tls::TlsProblems;
 
@@ -16,4 +17,7 @@ pub enum StartError {
     /// TLS for callers cannot be set up.
     #[error(transparent)]
     ServerTls(#[from] TlsProblems),
+    /// A file of the configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] Problems),
 }

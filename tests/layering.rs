@@ -34,7 +34,8 @@ const CONFIGURATIONS: [&str; 16] = [
 ];
 
 /// Libraries that are allowed in the given places only.
-const CONFINED: [(&str, &[&str]); 18] = [
+const CONFINED: [(&str, &[&str]); 19] = [
+    ("jsonwebtoken", &["auth"]),
     ("tonic", &["grpc", "cli", "pb"]),
     ("tonic_health", &["grpc", "cli"]),
     ("prost_types", &["grpc", "cli"]),
@@ -265,6 +266,16 @@ fn the_ground_floor_imports_no_other_module() {
     for module in modules().iter().filter(|module| GROUND.contains(&module.path.as_str())) {
         let inner: Vec<_> = paths(&module.code).into_iter().filter_map(|path| absolute(&module.path, &path)).collect();
         assert!(inner.is_empty(), "{} knows {inner:?}", module.path);
+    }
+}
+
+#[test]
+fn access_imports_the_core_and_the_ground_floor_only() {
+    for module in modules().iter().filter(|module| inside(&module.path, "auth")) {
+        for path in paths(&module.code).iter().filter_map(|path| absolute(&module.path, path)) {
+            let allowed = ["auth", "cache", "net::certificate"].iter().chain(&GROUND).any(|room| inside(&path, room));
+            assert!(allowed, "{} knows {path}", module.path);
+        }
     }
 }
 

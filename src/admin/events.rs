@@ -14,12 +14,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::recorder::Recorder;
-use super::serve::{Caller, MAX_AGE};
+use super::serve::{HttpCaller, MAX_AGE};
 use crate::net::connections::{Activity, ConnectionLimit, ConnectionLimits, Connections};
 
 /// Most streams at once. Behind a forwarded port all browsers are one peer.
@@ -29,15 +30,19 @@ const STREAM_LIMITS: ConnectionLimits = ConnectionLimits { connections: 16, per_
 struct EventStreams {
     recorder: Arc<Recorder>,
     streams: Arc<Connections>,
+    /// Changes when identities and grants are replaced.
+    access: watch::Receiver<u64>,
     closing: CancellationToken,
 }
 
-pub fn routes(recorder: Arc<Recorder>, closing: CancellationToken) -> Router {
-    let shared = EventStreams { recorder, streams: Connections::new(STREAM_LIMITS), closing };
+pub fn routes(recorder: Arc<Recorder>, access: watch::Receiver<u64>, closing: CancellationToken) -> Router {
+    let shared = EventStreams { recorder, streams: Connections::new(STREAM_LIMITS), access, closing };
     Router::new().route("/events", get(events)).with_state(shared)
 }
 
-async fn events(State(shared): State<EventStreams>, Extension(caller): Extension<Caller>) -> Response {
+async fn events(State(shared): State<EventStreams>, Extension(caller): Extension<HttpCaller>) -> Response {
+    let mut access = shared.access.clone();
+    access.mark_unchanged();
     let admission = shared.streams.admit(caller.address, Activity::Protected);
     let Some(place) = admission.slot else {
         let why = match admission.reached {
@@ -60,6 +65,8 @@ async fn events(State(shared): State<EventStreams>, Extension(caller): Extension
     let end = async move {
         tokio::select! {
             () = shared.closing.cancelled() => {}
+            // The dashboard reconnects, and is decided again.
+            _ = access.changed() => {}
             () = sleep(MAX_AGE) => {}
         }
     };

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::time::timeout;
 
+use super::access::require_admin;
 use super::recorder::Recorder;
 use super::serve::Ends;
 use super::sources::{AdminSources, MetricsText};
@@ -86,22 +87,21 @@ impl Admin {
     ) -> Admin {
         let ends = Ends::default();
         let AdminListeners { main, address, probes } = listeners;
-        let AdminSources { observed, fleet, metrics } = sources;
+        let AdminSources { observed, fleet, metrics, authority } = sources;
         let probe_routes = super::health::routes(observed.health.clone(), observed.l2.clone());
-        let mut router = probe_routes.clone();
-        if let Some(metrics) = metrics {
-            router = router.merge(scrape(metrics));
-        }
+        let mut restricted = metrics.map_or_else(Router::new, scrape);
         if config.page {
             let recorder = Arc::new(Recorder::new(observed, fleet, config.keys));
             ends.tasks.spawn(ends.closing.clone().run_until_cancelled_owned(recorder.clone().run()));
-            router = router.merge(super::page::routes()).merge(super::events::routes(recorder, ends.closing.clone()));
+            let events = super::events::routes(recorder, authority.changes(), ends.closing.clone());
+            restricted = restricted.merge(super::page::routes()).merge(events);
         }
+        let restricted = restricted.layer(middleware::from_fn_with_state(authority, require_admin));
         let guarded = |router: Router, address: Option<SocketAddr>| {
             let local = address.is_some_and(|address| address.ip().is_loopback());
             router.layer(middleware::from_fn_with_state(local, guard))
         };
-        let router = guarded(router, Some(address));
+        let router = guarded(probe_routes.clone().merge(restricted), Some(address));
         ends.tasks.spawn(super::serve::accept("admin", main, tls, router, ends.clone()));
         if let Some(probes) = probes {
             let router = guarded(probe_routes, probes.address());

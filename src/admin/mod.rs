@@ -2,6 +2,7 @@
 //!
 //! Read-only: GET and HEAD, no cookies, no requests to other origins.
 
+mod access;
 mod diagnosis;
 mod events;
 mod fleet;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::auth::Authority;
 use crate::cache::fleet::replica::{FleetReplica, ReplicaHandles};
 use crate::cache::tier::BoxFuture;
 
@@ -18,4 +19,6 @@ pub struct AdminSources {
     pub fleet: FleetQuery,
     /// Its metrics; `None` if they are not served.
     pub metrics: Option<MetricsText>,
+    /// The identities and grants in force.
+    pub authority: Arc<Authority>,
 }

@@ -136,6 +136,23 @@ pub enum CacheError {
         /// Time after which a retry makes sense. `None` if waiting does not help.
         retry_after: Option<Duration>,
     },
+    /// The request has no credential, and needs one.
+    #[error("no credential: send the header authorization, or use a client certificate")]
+    NoCredential,
+    /// The credential is not accepted. The log has the reason.
+    #[error("the credential is not accepted")]
+    BadCredential,
+    /// The caller is not granted what the request needs.
+    #[error("{0}")]
+    NotGranted(String),
+    /// A limit of the caller's identity was reached.
+    #[error("limit of {limit} reached ({setting})")]
+    IdentityLimit {
+        /// Path of the setting.
+        setting: String,
+        /// The limit.
+        limit: usize,
+    },
     /// The caller's deadline has passed.
     #[error("deadline exceeded")]
     DeadlineExceeded {

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::namespace::Namespace;
 
@@ -23,6 +23,11 @@ pub struct Key {
     namespace: Arc<Namespace>,
     bytes: Arc<[u8]>,
     hash: u64,
+}
+
+/// Returns the digest of a key in a namespace that may be unknown, as [`KeyRef::digest`] has it.
+pub fn digest(namespace: &str, key: &[u8]) -> u64 {
+    xxh3_64_with_seed(key, xxh3_64(namespace.as_bytes()))
 }
 
 impl<'a> KeyRef<'a> {

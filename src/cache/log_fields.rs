@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Target of the log lines of slow requests. The limit on log lines treats them as one cause.
 pub const SLOW_REQUESTS: &str = "twintier::slow_request";
 
+/// Target of the audit log. Its lines have a limit of their own.
+pub const AUDIT: &str = "twintier::audit";
+
 /// Returns milliseconds, to the microsecond.
 pub fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3

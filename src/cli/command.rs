@@ -1,10 +1,11 @@
 //! Command line of the whole program, and the client commands.
 //!
-//! `serve` and `config` are only described here; `main.rs` runs them. Every client command calls
+//! `serve`, `config` and `auth` are only described here; `main.rs` runs them. Every client command calls
 //! the generated client, turns the response into output by a pure function, and returns an exit
 //! code.
 
 use super::args::{ConfigCommand, OutputFormat, ServeArgs};
+use super::auth::AuthCommand;
 use super::batch::BatchCommand;
 use super::drain::{DrainArgs, ResetStatsArgs};
 use super::get::GetArgs;
@@ -59,6 +60,9 @@ pub enum Command {
     /// Check or show the configuration, without serving
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Create a token, or check what an identity may do, without serving
+    #[command(subcommand)]
+    Auth(AuthCommand),
     /// Call a running service
     #[command(flatten)]
     Client(ClientCommand),

@@ -1,6 +1,7 @@
 //! Command line of the program, and the client commands.
 
 mod args;
+mod auth;
 mod batch;
 mod command;
 mod connection;
@@ -28,6 +29,7 @@ mod value;
 mod watch;
 
 pub use args::{ConfigCommand, ConfigShowArgs, OutputFormat, ServeArgs, ServerArgs};
+pub use auth::{AuthCheckArgs, AuthCommand, NewTokenArgs, check_access, new_token};
 pub use batch::BatchCommand;
 pub use command::{Cli, ClientCommand, Command, VARIABLES, run};
 pub use drain::{DrainArgs, ResetStatsArgs};

@@ -8,10 +8,13 @@ use std::time::Duration;
 use super::problem::Problems;
 use super::reader::Reader;
 use super::sections::server::Drain;
-use super::sections::{admin, auth, cache, coherence, events, l1, limits, log, redis, server, tls, warm_start};
+use super::sections::{
+    admin, auth, cache, coherence, events, identities, l1, limits, log, redis, server, tls, warm_start,
+};
 use super::setting::Setting;
 use super::sources::Sources;
 use crate::admin::AdminConfig;
+use crate::auth::AuthSettings;
 use crate::backend::memory::L1Config;
 use crate::backend::redis::{Failover, RedisConfig};
 use crate::cache::admission::limits::AdmissionLimits;
@@ -58,6 +61,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Invalidation rules of events.
     pub events: Events,
+    /// Identities, and what they are granted.
+    pub auth: AuthSettings,
 }
 
 /// A configuration, with the origin of every setting.
@@ -123,17 +128,20 @@ impl Config {
             admin: admin::read(reader),
             log,
             events: events::read(reader, &limits),
+            auth: auth::read(reader, &limits),
             limits,
         }
     }
 }
 
-/// Returns every setting by path, with its default. `<name>` stands for the name of a namespace.
+/// Returns every setting by path, with its default. `<name>` stands for the name of a namespace,
+/// an event or an identity.
 pub fn reference() -> Vec<Setting> {
     let mut reader = Reader::new(&Sources::default());
     Config::read(&mut reader);
     cache::read_namespace(&mut reader, "<name>", &NamespacePolicy::default());
     events::read_event(&mut reader, "<name>", &Limits::default());
+    identities::read_identity(&mut reader, "<name>", &Limits::default());
     reader.finish().expect("defaults are valid")
 }
 

@@ -3,6 +3,7 @@
 //! Every problem is reported at once, with its path. Each section declares its settings once;
 //! values, `config show` and the reference all come from that declaration.
 
+mod auth;
 mod config;
 mod environment;
 mod file;
@@ -18,6 +19,7 @@ mod setting;
 mod show;
 mod sources;
 
+pub use auth::{apply_auth, build_auth};
 pub use config::{Config, Loaded, reference};
 pub use problem::{Problem, Problems};
 pub use sections::log::{FILTERS, is_filter};

@@ -33,8 +33,8 @@ impl RawValue {
     /// Parses the value with `parse`, if its syntax fits the kind.
     pub fn parse<T>(&self, kind: SettingKind, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
         match self.shape {
-            ValueShape::List if kind == SettingKind::List => parse(&self.text),
-            ValueShape::Section | ValueShape::Bare if kind == SettingKind::List => Err("must be a list".into()),
+            ValueShape::List if kind.is_list() => parse(&self.text),
+            ValueShape::Section | ValueShape::Bare if kind.is_list() => Err("must be a list".into()),
             ValueShape::List | ValueShape::Section => Err(format!("must be a single {kind}")),
             ValueShape::Bare if kind.is_text() => Err("must be text: put it in quotes".into()),
             _ if kind == SettingKind::Secret => parse(&self.text),

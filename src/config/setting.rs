@@ -53,6 +53,8 @@ pub enum SettingKind {
     Path,
     /// A list, in a flag or variable as JSON.
     List,
+    /// A list of hashes. A secret in place of one is never shown.
+    Hashes,
 }
 
 /// Origin of a value.
@@ -78,7 +80,12 @@ pub const REDACTED: &str = "<redacted>";
 impl SettingKind {
     /// True if a raw value may hold a secret.
     pub fn is_secret(self) -> bool {
-        matches!(self, SettingKind::Secret | SettingKind::Url)
+        matches!(self, SettingKind::Secret | SettingKind::Url | SettingKind::Hashes)
+    }
+
+    /// True if the value is a list.
+    pub fn is_list(self) -> bool {
+        matches!(self, SettingKind::List | SettingKind::Hashes)
     }
 
     /// True if a file has to give the value as text, because a number or boolean would lose
@@ -111,7 +118,7 @@ impl fmt::Display for SettingKind {
             SettingKind::Url => "url",
             SettingKind::Address => "address",
             SettingKind::Path => "path",
-            SettingKind::List => "list",
+            SettingKind::List | SettingKind::Hashes => "list",
         })
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use super::access::{RequestAccess, access_of, authorize, hides_service_policy, name_hot_keys};
 use super::convert::{self, RequestContext};
 use super::log_level::LogLevel;
 use super::middleware::Deadline;
 use super::service::CacheApi;
 use super::stats::StatsReporter;
 use super::status::status;
+use crate::auth::{AdminAction, Authority};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::fleet::policy_sync::PolicySync;
@@ -24,6 +26,16 @@ pub struct AdminApi {
     draining: watch::Sender<bool>,
     /// The log level. `None` if this process has no log of its own.
     log_level: Option<Arc<LogLevel>>,
+    /// Has the audit log, for admin actions.
+    authority: Arc<Authority>,
+}
+
+/// An admin action, for the audit log.
+struct Action<'a, T> {
+    name: &'static str,
+    request: &'a Request<T>,
+    namespace: &'a str,
+    before: String,
 }
 
 impl AdminApi {
@@ -35,9 +47,10 @@ impl AdminApi {
         policies: Arc<PolicySync>,
         draining: watch::Sender<bool>,
         log_level: Option<Arc<LogLevel>>,
+        authority: Arc<Authority>,
     ) -> AdminApi {
         let (reporter, context) = cache.reporter_and_context();
-        AdminApi { reporter, context, policies, draining, log_level }
+        AdminApi { reporter, context, policies, draining, log_level, authority }
     }
 
     async fn do_inspect(
@@ -50,15 +63,48 @@ impl AdminApi {
         Ok(convert::inspect_response(&key, inspection))
     }
 
-    fn do_hot_keys(&self, request: &pb::HotKeysRequest) -> Result<pb::HotKeysResponse, CacheError> {
+    fn do_hot_keys(
+        &self,
+        request: &pb::HotKeysRequest,
+        access: Option<&RequestAccess>,
+    ) -> Result<pb::HotKeysResponse, CacheError> {
         let (namespace, limit) = convert::hot_keys(&self.context, request)?;
-        Ok(convert::hot_keys_response(self.reporter.observed.cache.hot_keys(limit, namespace.as_deref())))
+        let hottest = self.reporter.observed.cache.hot_keys(limit, namespace.as_deref());
+        let mut response = convert::hot_keys_response(hottest.clone());
+        name_hot_keys(access, &hottest, &mut response);
+        Ok(response)
     }
 
-    fn do_list_policies(&self, request: &pb::ListPoliciesRequest) -> Result<pb::ListPoliciesResponse, CacheError> {
+    fn do_list_policies(
+        &self,
+        request: &pb::ListPoliciesRequest,
+        access: Option<&RequestAccess>,
+    ) -> Result<pb::ListPoliciesResponse, CacheError> {
         let listed = convert::listed_namespaces(&self.context, request)?;
         let namespaces = listed.iter().map(|namespace| convert::namespace_policy(namespace)).collect();
-        Ok(pb::ListPoliciesResponse { service: Some(self.service_policy()), namespaces })
+        let service = (!hides_service_policy(access)).then(|| self.service_policy());
+        Ok(pb::ListPoliciesResponse { service, namespaces })
+    }
+
+    /// Returns the policy of a namespace, or of the service if the name is empty, as text for the
+    /// audit log.
+    fn policy_text(&self, namespace: &str) -> String {
+        let policy = match namespace {
+            "" => Some(self.service_policy()),
+            name => self.context.namespaces.find(name).map(|namespace| convert::namespace_policy(&namespace)),
+        };
+        policy.map_or_else(String::new, |policy| convert::policy_text(&policy))
+    }
+
+    /// Writes an action to the audit log.
+    fn audit<T>(&self, action: &Action<'_, T>, after: &str) {
+        let Action { name, request, namespace, before } = action;
+        let access = access_of(request.extensions());
+        let (identity, known) =
+            access.map_or(("", ""), |access| (&*access.caller().identity.name, access.caller().known.name()));
+        let peer = access.map_or_else(String::new, |access| access.peer().to_string());
+        let (action, peer) = (*name, &peer);
+        self.authority.audit().admin_action(&AdminAction { identity, known, peer, action, namespace, before, after });
     }
 
     async fn do_set_policy(
@@ -121,27 +167,37 @@ fn answer<T>(result: Result<T, CacheError>) -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl pb::admin_service_server::AdminService for AdminApi {
     async fn inspect(&self, request: Request<pb::InspectRequest>) -> Result<Response<pb::InspectResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
         answer(self.do_inspect(request.get_ref(), deadline).await)
     }
 
     async fn hot_keys(&self, request: Request<pb::HotKeysRequest>) -> Result<Response<pb::HotKeysResponse>, Status> {
-        answer(self.do_hot_keys(request.get_ref()))
+        let _granted = authorize(&request, &self.context.namespaces)?;
+        answer(self.do_hot_keys(request.get_ref(), access_of(request.extensions())))
     }
 
     async fn list_policies(
         &self,
         request: Request<pb::ListPoliciesRequest>,
     ) -> Result<Response<pb::ListPoliciesResponse>, Status> {
-        answer(self.do_list_policies(request.get_ref()))
+        let _granted = authorize(&request, &self.context.namespaces)?;
+        answer(self.do_list_policies(request.get_ref(), access_of(request.extensions())))
     }
 
     async fn set_policy(
         &self,
         request: Request<pb::SetPolicyRequest>,
     ) -> Result<Response<pb::SetPolicyResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
+        let namespace = request.get_ref().namespace.as_str();
+        let before = self.policy_text(namespace);
         let policy = self.do_set_policy(request.get_ref(), deadline).await;
+        if policy.is_ok() {
+            let action = Action { name: "SetPolicy", request: &request, namespace, before };
+            self.audit(&action, &self.policy_text(namespace));
+        }
         answer(policy.map(|policy| pb::SetPolicyResponse { policy: Some(policy) }))
     }
 
@@ -149,14 +205,25 @@ impl pb::admin_service_server::AdminService for AdminApi {
         &self,
         request: Request<pb::ResetPolicyRequest>,
     ) -> Result<Response<pb::ResetPolicyResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
+        let namespace = request.get_ref().namespace.as_str();
+        let before = self.policy_text(namespace);
         let policy = self.do_reset_policy(request.get_ref(), deadline).await;
+        if policy.is_ok() {
+            let action = Action { name: "ResetPolicy", request: &request, namespace, before };
+            self.audit(&action, &self.policy_text(namespace));
+        }
         answer(policy.map(|policy| pb::ResetPolicyResponse { policy: Some(policy) }))
     }
 
     async fn drain(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let draining = request.get_ref().draining;
-        if self.draining.send_replace(draining) != draining {
+        let was_draining = self.draining.send_replace(draining);
+        let action = Action { name: "Drain", request: &request, namespace: "", before: was_draining.to_string() };
+        self.audit(&action, &draining.to_string());
+        if was_draining != draining {
             if draining {
                 tracing::warn!("drain switched on: readiness reports NOT_SERVING");
             } else {
@@ -166,8 +233,14 @@ impl pb::admin_service_server::AdminService for AdminApi {
         Ok(Response::new(pb::DrainResponse { draining }))
     }
 
-    async fn reset_stats(&self, _: Request<pb::ResetStatsRequest>) -> Result<Response<pb::ResetStatsResponse>, Status> {
+    async fn reset_stats(
+        &self,
+        request: Request<pb::ResetStatsRequest>,
+    ) -> Result<Response<pb::ResetStatsResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         self.reporter.reset();
+        let action = Action { name: "ResetStats", request: &request, namespace: "", before: String::new() };
+        self.audit(&action, "");
         tracing::info!("statistics reset");
         Ok(Response::new(pb::ResetStatsResponse {}))
     }
@@ -176,14 +249,18 @@ impl pb::admin_service_server::AdminService for AdminApi {
         &self,
         request: Request<pb::SetLogLevelRequest>,
     ) -> Result<Response<pb::SetLogLevelResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let Some(log) = &self.log_level else {
             return Err(Status::failed_precondition("this process has no log of its own"));
         };
         let requested = convert::log_level(request.get_ref()).map_err(|error| status(&error))?;
+        let before = log.in_force().level;
         match requested {
             Some((level, lasts)) => log.change(level, lasts).map_err(|error| status(&error))?,
             None => log.reset(),
         }
+        let action = Action { name: "SetLogLevel", request: &request, namespace: "", before };
+        self.audit(&action, &log.in_force().level);
         Ok(Response::new(log.in_force()))
     }
 }

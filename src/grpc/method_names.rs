@@ -8,6 +8,7 @@ use prost::Message as _;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use tonic::Code;
 
+use super::access::{Rule, rule_of};
 use super::decoded_size::{MessageId, message_id};
 use crate::pb;
 use crate::pb::{admin_service_server, cache_service_server};
@@ -89,6 +90,8 @@ pub enum CallShape {
 pub struct Method {
     /// The service it belongs to.
     pub service: ServiceKind,
+    /// How access to it is decided.
+    pub rule: Rule,
     /// How its calls run.
     pub shape: CallShape,
     /// The type of its requests.
@@ -127,7 +130,11 @@ pub fn table(messages: &FileDescriptorSet, admin: bool, reflection: bool) -> Has
                 _ => continue,
             };
             for method in &service.method {
-                table.insert(format!("/{name}/{}", method.name()), method_of(messages, served, method));
+                let path = format!("/{name}/{}", method.name());
+                // A method without a rule is not served.
+                if let Some(rule) = rule_of(&path) {
+                    table.insert(path, method_of(messages, served, method, rule));
+                }
             }
         }
     }
@@ -135,17 +142,17 @@ pub fn table(messages: &FileDescriptorSet, admin: bool, reflection: bool) -> Has
         let (shape, input, refusable) = (CallShape::RequestStream, MessageId::MAX, false);
         for (version, service) in [("v1", ServiceKind::ReflectionV1), ("v1alpha", ServiceKind::ReflectionV1Alpha)] {
             let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
-            table.insert(path, Method { service, shape, input, refusable });
+            table.insert(path, Method { service, rule: Rule::Identity, shape, input, refusable });
         }
     }
     table
 }
 
-fn method_of(messages: &FileDescriptorSet, service: ServiceKind, method: &MethodDescriptorProto) -> Method {
+fn method_of(messages: &FileDescriptorSet, service: ServiceKind, method: &MethodDescriptorProto, rule: Rule) -> Method {
     let is_watch = method.name() == "Watch";
     let refusable = method.name() == "Get" && service == ServiceKind::Cache;
     let input = message_id(messages, method.input_type()).unwrap_or(MessageId::MAX);
-    Method { service, shape: if is_watch { CallShape::LongLived } else { CallShape::Bounded }, input, refusable }
+    Method { service, rule, shape: if is_watch { CallShape::LongLived } else { CallShape::Bounded }, input, refusable }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::access::{ConnectionAccess, RequestAccess};
 use super::decoded_size::Schema;
 use super::decompression;
 use super::method_names::{CallShape, Method};
@@ -22,6 +23,7 @@ use super::request_headers::{REQUEST_ID, client_timeout_of, echoed_id, overhead}
 use super::slow_requests::RequestTiming;
 use super::status::status;
 use super::tracked_body::{CountedResponse, TrackedResponseBody, WriteProgress};
+use crate::auth::{LimitedUse, UsageGuard};
 use crate::cache::admission::limits::{RequestPermit, TakenAmounts};
 use crate::cache::admission::resource::Resource;
 use crate::cache::admission::slot::RequestSlot;
@@ -81,6 +83,8 @@ pub struct RpcContext<'a> {
     pub progress: &'a Arc<WriteProgress>,
     /// Cancelled when the connection shuts down.
     pub closing: &'a CancellationToken,
+    /// The callers of the connection.
+    pub access: &'a Arc<ConnectionAccess>,
     /// The method.
     pub method: &'a Method,
 }
@@ -93,10 +97,13 @@ struct RpcTimes {
     deadline: Instant,
 }
 
+/// Places of a request: on its connection, at the replica, and of its identity.
+type Permits = (Option<OwnedSemaphorePermit>, RequestPermit, Option<UsageGuard>);
+
 /// A request that was received within the limits, and what it takes of them.
 struct ReceivedRequest<B> {
     request: Request<RequestBody<B>>,
-    permits: (Option<OwnedSemaphorePermit>, RequestPermit),
+    permits: Permits,
     /// Memory of the request. `None` if its body keeps it.
     taken: Option<TakenAmounts>,
 }
@@ -126,8 +133,10 @@ where
     Call: FnOnce(Request<RequestBody<B>>) -> Work,
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
+    // First: a caller without a credential gets no other answer.
+    let access = RequestAccess::find(rpc.access, rpc.method.rule, request.headers())?;
     let times = RpcTimes::begin(rpc.gate, request.headers())?;
-    let ReceivedRequest { mut request, permits, taken } = rpc.receive(times, request).await?;
+    let ReceivedRequest { mut request, permits, taken } = rpc.receive(times, request, access.as_ref()).await?;
     // Long-lived RPCs and request streams do not count as slow.
     let slow = rpc.gate.slow_request.filter(|_| rpc.method.shape == CallShape::Bounded);
     let slow_from = slow.map(|slow| times.started_at + slow);
@@ -146,6 +155,9 @@ where
     request.extensions_mut().insert(deadline);
     request.extensions_mut().insert(rpc.lifetime(times));
     request.extensions_mut().insert(slot.clone());
+    if let Some(access) = access {
+        request.extensions_mut().insert(access);
+    }
     let response = timeout(deadline.left() + DEADLINE_MARGIN, catch_panic(call(request))).await;
     slot.end_request();
     if let Some(timing) = timing {
@@ -173,14 +185,19 @@ impl RpcTimes {
 
 impl RpcContext<'_> {
     /// Receives the request, and takes its memory and its slot.
-    async fn receive<B>(self, times: RpcTimes, request: Request<B>) -> Result<ReceivedRequest<B>, CacheError>
+    async fn receive<B>(
+        self,
+        times: RpcTimes,
+        request: Request<B>,
+        access: Option<&RequestAccess>,
+    ) -> Result<ReceivedRequest<B>, CacheError>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let mut taken = self.progress.account().take(self.bytes(), overhead(request.headers()))?;
         let (mut parts, body) = request.into_parts();
         if self.method.shape == CallShape::RequestStream {
-            let permits = self.enter(times).await?;
+            let permits = self.enter(times, access).await?;
             taken.grow(STREAM_WINDOW_BYTES)?;
             let request = Request::from_parts(parts, RequestBody::Stream { body, _taken: taken });
             return Ok(ReceivedRequest { request, permits, taken: None });
@@ -192,7 +209,7 @@ impl RpcContext<'_> {
             ReadError::TimedOut => CacheError::Incomplete { limit: timeout },
         })?;
         let message = decompression::unpack(message, &mut parts.headers, max_message, &mut taken)?;
-        let permits = self.enter(times).await?;
+        let permits = self.enter(times, access).await?;
         // A message that is still compressed cannot be measured. It is rejected without being
         // decoded.
         if !message.is_compressed() {
@@ -207,14 +224,15 @@ impl RpcContext<'_> {
     /// A connection may have more streams than may be active. The others wait here, as they would at
     /// the client. They are read first, because they share the connection's flow-control window with
     /// the active ones. Health and reflection have slots of their own.
-    async fn enter(self, times: RpcTimes) -> Result<(Option<OwnedSemaphorePermit>, RequestPermit), CacheError> {
+    async fn enter(self, times: RpcTimes, access: Option<&RequestAccess>) -> Result<Permits, CacheError> {
+        let of_identity = access.map_or(Ok(None), |access| access.begin(LimitedUse::InFlight))?;
         let account = self.progress.account();
         if self.method.is_probe() {
-            return Ok((None, account.admit(Resource::Probes)?));
+            return Ok((None, account.admit(Resource::Probes)?, of_identity));
         }
         let entered = timeout_at(times.deadline.into(), self.progress.streams().enter()).await;
         let stream = entered.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })?;
-        Ok((stream, account.admit(Resource::Requests)?))
+        Ok((stream, account.admit(Resource::Requests)?, of_identity))
     }
 
     /// Counts the bytes of a response until they are written.
@@ -250,15 +268,6 @@ impl RpcContext<'_> {
     fn max_message(self) -> usize {
         if self.method.is_probe() { MAX_PROBE_MESSAGE_BYTES } else { self.gate.max_request_size }
     }
-}
-
-/// Rejects a method that is not served.
-pub fn unimplemented<B>(request: &Request<B>) -> Response<TrackedResponseBody> {
-    let mut response = Status::unimplemented("").into_http::<Body>().map(TrackedResponseBody::uncounted);
-    if let Some(id) = echoed_id(request.headers()) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
 }
 
 /// Completes when a long-lived RPC has to end: with a status at its deadline, with `None` when its

@@ -4,10 +4,13 @@ use bytes::Buf as _;
 use http_body_util::{BodyExt as _, Full};
 
 use super::*;
+use crate::auth::{Auth, AuthSettings, Authority};
 use crate::cache::admission::limits::{Admission, AdmissionLimits};
 use crate::cache::admission::slot::Streams;
 use crate::cache::policy::Limits;
+use crate::grpc::access::Rule;
 use crate::grpc::method_names::ServiceKind;
+use crate::net::peer::Peer;
 
 #[test]
 fn a_timeout_is_eight_digits_and_a_unit() {
@@ -46,8 +49,13 @@ fn progress_with(streams: usize, waiting: usize) -> Arc<WriteProgress> {
     Arc::new(WriteProgress::new(load.account([127, 0, 0, 1].into()), Streams::new(streams, &load)))
 }
 
-const METHOD: Method =
-    Method { service: ServiceKind::Cache, shape: CallShape::Bounded, input: usize::MAX, refusable: true };
+const METHOD: Method = Method {
+    service: ServiceKind::Cache,
+    rule: Rule::Request,
+    shape: CallShape::Bounded,
+    input: usize::MAX,
+    refusable: true,
+};
 
 /// Serves a request with the message "hi".
 async fn serve_one<Work>(
@@ -61,7 +69,10 @@ where
     let mut request = Request::new(Full::new(Bytes::from_static(b"\0\0\0\0\x02hi")));
     request.headers_mut().insert("grpc-timeout", timeout.parse().expect("a header"));
     let (gate, closing) = (gate(), CancellationToken::new());
-    serve(RpcContext { gate: &gate, progress, closing: &closing, method: &METHOD }, request, call).await
+    let auth = Auth::build(&AuthSettings::default()).expect("no credentials");
+    let access = ConnectionAccess::new(Arc::new(Authority::new(auth)), None, Peer::Unix);
+    let rpc = RpcContext { gate: &gate, progress, closing: &closing, access: &access, method: &METHOD };
+    serve(rpc, request, call).await
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! Uses the core's public types, never a tier.
 
+mod access;
 mod admin;
 mod batch_get;
 mod convert;

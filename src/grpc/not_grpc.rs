@@ -12,6 +12,8 @@ use http_body_util::Full;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::request_headers::{REQUEST_ID, echoed_id};
+use super::tracked_body::TrackedResponseBody;
 use crate::cache::quoted::quoted;
 use crate::net::peer::Peer;
 use crate::sync::Mutex;
@@ -203,6 +205,15 @@ fn go_away(reason: &str) -> Vec<u8> {
     frames.extend(PROTOCOL_ERROR.to_be_bytes());
     frames.extend(reason.as_bytes());
     frames
+}
+
+/// Rejects a method that is not served.
+pub fn unimplemented<B>(request: &Request<B>) -> Response<TrackedResponseBody> {
+    let mut response = Status::unimplemented("").into_http::<Body>().map(TrackedResponseBody::uncounted);
+    if let Some(id) = echoed_id(request.headers()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
 }
 
 #[cfg(test)]

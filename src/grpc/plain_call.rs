@@ -27,6 +27,7 @@ use super::rpc_metrics;
 use super::rpc_metrics::RpcMetrics;
 use super::slow_requests::RequestTiming;
 use super::tracked_body::{ReadySlot, TrackedResponseBody, WriteProgress};
+use crate::auth::UsageGuard;
 use crate::cache::admission::limits::TakenAmounts;
 use crate::cache::admission::resource::Resource;
 use crate::cache::admission::slot::Facts;
@@ -208,6 +209,11 @@ impl PlainMethod {
 // === impl PlainCall ===
 
 impl PlainCall {
+    /// Keeps the place of the call among those of its identity.
+    pub fn keep(&mut self, of_identity: Option<UsageGuard>) {
+        self.slot.keep(of_identity);
+    }
+
     /// Returns the time that the call started at.
     pub fn started_at(&self) -> Instant {
         self.started_at

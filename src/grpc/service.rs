@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::access::{WatchAccess, access_of, authorize, authorize_ask, narrowed_pattern, narrowed_watch, show_stats};
 use super::batch_get::{self, BatchGet};
 use super::convert::{self, InvalidationPlan, RequestContext};
 use super::middleware::{Deadline, StreamLifetime};
@@ -239,11 +240,13 @@ fn failed<T>(many: &Many<T>) -> usize {
 #[tonic::async_trait]
 impl pb::cache_service_server::CacheService for CacheApi {
     async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
         self.do_get(&request, deadline).await.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> Result<Response<pb::SetResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
         let slot = slot_of(&request);
         let answer = self.do_set(request.into_inner(), deadline, slot.as_ref()).await;
@@ -252,8 +255,16 @@ impl pb::cache_service_server::CacheService for CacheApi {
 
     async fn invalidate(
         &self,
-        request: Request<pb::InvalidateRequest>,
+        mut request: Request<pb::InvalidateRequest>,
     ) -> Result<Response<pb::InvalidateResponse>, Status> {
+        let narrowed = narrowed_pattern(access_of(request.extensions()), request.get_ref());
+        let (_granted, pattern) = match narrowed {
+            Some((pattern, ask)) => (authorize_ask(&request, &self.context.namespaces, || ask)?, Some(pattern)),
+            None => (authorize(&request, &self.context.namespaces)?, None),
+        };
+        if let Some(pattern) = pattern {
+            request.get_mut().selector = Some(pb::invalidate_request::Selector::Pattern(pattern));
+        }
         let deadline = self.deadline(&request);
         let slot = slot_of(&request);
         let answer = self.do_invalidate(request.into_inner(), deadline, slot.as_ref()).await;
@@ -261,6 +272,7 @@ impl pb::cache_service_server::CacheService for CacheApi {
     }
 
     async fn touch(&self, request: Request<pb::TouchRequest>) -> Result<Response<pb::TouchResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
         let slot = request.extensions().get::<RequestSlot>();
         self.do_touch(request.get_ref(), deadline, slot).await.map(Response::new).map_err(|error| status(&error))
@@ -270,6 +282,7 @@ impl pb::cache_service_server::CacheService for CacheApi {
         &self,
         request: Request<pb::ReleaseLeaseRequest>,
     ) -> Result<Response<pb::ReleaseLeaseResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
         let slot = request.extensions().get::<RequestSlot>();
         let answer = self.do_release(request.get_ref(), deadline, slot).await;
@@ -282,6 +295,7 @@ impl pb::cache_service_server::CacheService for CacheApi {
         &self,
         request: Request<pb::BatchGetRequest>,
     ) -> Result<Response<batch_get::BatchGetResponses>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
         let account = request.extensions().get::<RequestSlot>().map(|slot| slot.account().clone());
         let batch = self.begin_batch_get(request.into_inner(), deadline, account).await;
@@ -289,6 +303,7 @@ impl pb::cache_service_server::CacheService for CacheApi {
     }
 
     async fn batch_set(&self, request: Request<pb::BatchSetRequest>) -> Result<Response<pb::BatchSetResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
         let slot = slot_of(&request);
         let answer = self.do_batch_set(request.into_inner(), deadline, slot.as_ref()).await;
@@ -299,6 +314,7 @@ impl pb::cache_service_server::CacheService for CacheApi {
         &self,
         request: Request<pb::BatchInvalidateRequest>,
     ) -> Result<Response<pb::BatchInvalidateResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
         let slot = request.extensions().get::<RequestSlot>();
         let answer = self.do_batch_invalidate(request.get_ref(), deadline, slot).await;
@@ -308,15 +324,28 @@ impl pb::cache_service_server::CacheService for CacheApi {
     type WatchStream = WatchResponses;
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<WatchResponses>, Status> {
+        let access = access_of(request.extensions());
+        let narrowed = narrowed_watch(access, request.get_ref());
+        let shown = narrowed.as_ref().map(|(shown, _)| *shown);
+        let _granted = match narrowed.clone() {
+            Some((_, ask)) => authorize_ask(&request, &self.context.namespaces, || ask)?,
+            None => authorize(&request, &self.context.namespaces)?,
+        };
+        let access = access.map(|access| WatchAccess::begin(access, request.get_ref(), shown)).transpose();
+        let access = access.map_err(|error| status(&error))?;
         let lifetime = request.extensions().get::<StreamLifetime>().cloned();
         let watching = convert::watching(&self.context, request.get_ref());
         let watch = watching.and_then(|watching| self.reporter.observed.cache.watch(watching));
         let partitions = self.context.partitions;
-        watch.map(|watch| Response::new(watch::responses(watch, partitions, lifetime))).map_err(|error| status(&error))
+        watch
+            .map(|watch| Response::new(watch::responses(watch, partitions, lifetime, access)))
+            .map_err(|error| status(&error))
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
         let deadline = self.deadline(&request);
-        self.reporter.report(request.get_ref(), deadline).await.map(Response::new).map_err(|error| status(&error))
+        let report = self.reporter.report(request.get_ref(), deadline).await.map_err(|error| status(&error))?;
+        Ok(Response::new(show_stats(access_of(request.extensions()), report)))
     }
 }

@@ -8,6 +8,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::header_size;
 use crate::cache::error::{self, CacheError};
+use crate::cache::tier::RETRY_AFTER;
 use crate::pb;
 
 /// Domain of every ErrorInfo.
@@ -45,6 +46,14 @@ pub fn status(error: &CacheError) -> Status {
             if retry_after.is_some() {
                 details.set_retry_info(*retry_after);
             }
+            (Code::ResourceExhausted, "LIMIT_REACHED")
+        }
+        CacheError::NoCredential => (Code::Unauthenticated, "NO_CREDENTIAL"),
+        CacheError::BadCredential => (Code::Unauthenticated, "BAD_CREDENTIAL"),
+        CacheError::NotGranted(_) => (Code::PermissionDenied, "NOT_GRANTED"),
+        CacheError::IdentityLimit { setting, limit } => {
+            details.add_quota_failure_violation(setting, format!("limit of {limit} reached"));
+            details.set_retry_info(Some(RETRY_AFTER));
             (Code::ResourceExhausted, "LIMIT_REACHED")
         }
         CacheError::DeadlineExceeded { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
@@ -112,6 +121,11 @@ fn metadata(error: &CacheError) -> HashMap<String, String> {
             if let Some(setting) = setting_of(error) {
                 add("setting", setting.to_owned());
             }
+        }
+        CacheError::IdentityLimit { setting, limit } => {
+            add("limit", setting.clone());
+            add("value", limit.to_string());
+            add("setting", setting.clone());
         }
         CacheError::InSome { failed, cause, .. } => {
             known.extend(metadata(cause));

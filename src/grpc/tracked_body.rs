@@ -18,6 +18,7 @@ use tracing::Span;
 
 use super::header_size;
 use super::rpc_span::RpcSpan;
+use crate::auth::UsageGuard;
 use crate::cache::admission::limits::{Account, TakenAmounts};
 use crate::cache::admission::resource::Resource;
 use crate::cache::admission::slot::{RequestSlot, Streams};
@@ -83,6 +84,8 @@ pub struct ReadySlot {
     progress: Arc<WriteProgress>,
     /// Memory of the response.
     bytes: usize,
+    /// Its place among the requests of its identity.
+    of_identity: Option<UsageGuard>,
 }
 
 // === impl ReadySlot ===
@@ -101,7 +104,12 @@ impl ReadySlot {
             streams.leave();
             return None;
         }
-        Some(ReadySlot { progress: progress.clone(), bytes: 0 })
+        Some(ReadySlot { progress: progress.clone(), bytes: 0, of_identity: None })
+    }
+
+    /// Keeps the place of the request among those of its identity.
+    pub fn keep(&mut self, of_identity: Option<UsageGuard>) {
+        self.of_identity = of_identity;
     }
 
     /// Takes the memory of the response. Fails if there is no room for it.

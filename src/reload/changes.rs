@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Setting;
 
 /// Sections that a reload applies.
-const RELOADABLE: [&str; 2] = ["auth.reload_interval", "tls"];
+const RELOADABLE: [&str; 4] = ["auth", "audit", "identities", "tls"];
 /// Settings in such a section that need a restart.
 const FIXED: [&str; 1] = ["tls.admin"];
 

@@ -3,12 +3,14 @@
 //! A configuration is read and checked whole, as at the start. Each part that can change prepares
 //! its next state; only if all succeed do they take effect.
 
+mod auth;
 mod changes;
 mod part;
 mod reloader;
 mod server_tls;
 mod watched_files;
 
+pub use auth::part as auth_part;
 pub use part::{Commit, Part};
 pub use reloader::{Reload, Reloader};
 pub use server_tls::{ServerTls, start as start_tls};

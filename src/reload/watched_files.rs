@@ -18,6 +18,8 @@ pub(super) fn of_config(config: &Config) -> BTreeSet<PathBuf> {
         files.extend([tls.cert_file.clone(), tls.key_file.clone()]);
         files.extend(tls.client_ca_file.iter().chain(&tls.crl_file).cloned());
     }
+    files.extend(config.auth.jwt.iter().map(|jwt| jwt.jwks_file.clone()));
+    files.extend(config.auth.identities.iter().filter_map(|identity| identity.token_hashes_file.clone()));
     files
 }
 

@@ -21,7 +21,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
-use crate::cache::log_fields::SLOW_REQUESTS;
+use crate::cache::log_fields::{AUDIT, SLOW_REQUESTS};
 use crate::sync::Mutex;
 
 /// Shortest time between two lines of one cause, and between two counts of suppressed lines.
@@ -36,7 +36,7 @@ const CAUSE_FIELDS: [&str; 8] =
 const SINGLE_CAUSE_KEY: u64 = 1;
 /// Length to which the text of a suppressed line is cut, in bytes.
 const MAX_TEXT_BYTES: usize = 200;
-/// Log target of the counts, which are not limited.
+/// Log target of the counts, which are not limited, as those of the audit log.
 const COUNT_TARGET: &str = "twintier::telemetry::limit";
 
 /// Rate limit of log lines.
@@ -177,7 +177,9 @@ impl<S> Filter<S> for LogRateLimit {
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
         // A level of debug means that every line is wanted.
-        *metadata.level() > Level::INFO || metadata.target() == COUNT_TARGET || self.passes(event, self.now())
+        *metadata.level() > Level::INFO
+            || [AUDIT, COUNT_TARGET].contains(&metadata.target())
+            || self.passes(event, self.now())
     }
 }
 

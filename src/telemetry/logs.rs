@@ -21,6 +21,7 @@ use tracing_subscriber::{EnvFilter, Layer, reload};
 use super::exporter::{ExportQueue, ExporterError, Tracked, grpc_tls, http_client};
 use super::log_rate_limit::LogRateLimit;
 use super::signal::{Otlp, Protocol};
+use crate::cache::log_fields::AUDIT;
 use crate::cache::spans::TARGET;
 
 /// Crates that carry logs to a collector. Their own lines are not sent: each would cause more.
@@ -52,7 +53,9 @@ pub enum Format {
 /// level that names `fred` brings its lines back.
 fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
     let fred = if level.contains("fred") { "" } else { ",fred=off" };
-    EnvFilter::try_new(format!("{level}{fred},{TARGET}=off"))
+    // The setting audit.log decides what the audit log has.
+    let audit = if level == "off" || level.contains(AUDIT) { String::new() } else { format!(",{AUDIT}=info") };
+    EnvFilter::try_new(format!("{level}{audit}{fred},{TARGET}=off"))
 }
 
 /// Changes the tracing filter of the log. Returns an error if the filter is invalid.

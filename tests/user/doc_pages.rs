@@ -31,7 +31,7 @@ fn unknown<'a>(
 
 /// Prefixes of dotted names that are not settings: packages and fields of the contract, attributes
 /// of OpenTelemetry.
-const NOT_SETTINGS: [&str; 15] = [
+const NOT_SETTINGS: [&str; 16] = [
     "twintier.",
     "grpc.",
     "google.",
@@ -47,6 +47,8 @@ const NOT_SETTINGS: [&str; 15] = [
     "k8s.",
     "host.",
     "telemetry.",
+    // Settings of Prometheus.
+    "authorization.",
 ];
 
 /// Path of a setting that a span names, if it looks like one: `l1.size`, `redis.failover = cold`,
@@ -61,8 +63,8 @@ fn setting(span: &str) -> Option<String> {
     if !is_path || is_file || NOT_SETTINGS.iter().any(|other| path.starts_with(other)) {
         return None;
     }
-    match rest.split_once('.').filter(|_| section == "namespaces") {
-        Some((_, field)) => Some(format!("namespaces.<name>.{field}")),
+    match rest.split_once('.').filter(|_| ["identities", "namespaces"].contains(&section)) {
+        Some((_, field)) => Some(format!("{section}.<name>.{field}")),
         None => Some(path.to_owned()),
     }
 }

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod as_it_stands;
+mod auth;
 // Tests of the service by gRPC use more of it.
 #[allow(dead_code)]
 #[path = "../api/harness/authority.rs"]

@@ -112,6 +112,11 @@ grpc:
   mountPath: /etc/twintier/tls
   readOnly: true
 {{- end }}
+{{- if .Values.auth.existingSecret }}
+- name: auth
+  mountPath: /etc/twintier/auth
+  readOnly: true
+{{- end }}
 {{- if .Values.unixSocket.enabled }}
 - name: socket
   mountPath: {{ .Values.unixSocket.mountPath }}
@@ -145,6 +150,12 @@ grpc:
 {{- end }}
 {{- with include "twintier.tlsSecret" . }}
 - name: tls
+  secret:
+    secretName: {{ . }}
+    defaultMode: {{ include "twintier.secretMode" $ }}
+{{- end }}
+{{- with $.Values.auth.existingSecret }}
+- name: auth
   secret:
     secretName: {{ . }}
     defaultMode: {{ include "twintier.secretMode" $ }}

@@ -19,6 +19,12 @@
   {{- end }}
   # The label namespace means a namespace of the cache, not of the pod.
   honorLabels: true
+  {{- if $context.Values.auth.scrapeTokenKey }}
+  authorization:
+    credentials:
+      name: {{ $context.Values.auth.existingSecret }}
+      key: {{ $context.Values.auth.scrapeTokenKey }}
+  {{- end }}
   {{- with .interval }}
   interval: {{ . }}
   {{- end }}

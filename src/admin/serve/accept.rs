@@ -1,6 +1,6 @@
 //! HTTP/1.1 connections of the admin server, within limits and timeouts.
 
-use super::response::Caller;
+use super::response::HttpCaller;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -105,8 +105,8 @@ async fn serve_connection(
             }
         }
     };
-    let Secured { mut stream, trust, .. } = secured;
-    let caller = Caller { address: peer.ip(), slot: slot.clone() };
+    let Secured { mut stream, certificate, trust } = secured;
+    let caller = HttpCaller { address: peer.ip(), certificate, slot: slot.clone() };
     tokio::select! {
         () = speak_http1(&mut stream, caller, router, closing) => close::orderly(&mut stream, CLOSE_TIMEOUT).await,
         () = slot.evicted() => slot.turn_away(&mut stream).await,
@@ -139,7 +139,7 @@ async fn closed_for(closing: &CancellationToken, time: Duration) {
     sleep(time).await;
 }
 
-async fn speak_http1(stream: &mut ServerStream, caller: Caller, router: Router, closing: &CancellationToken) {
+async fn speak_http1(stream: &mut ServerStream, caller: HttpCaller, router: Router, closing: &CancellationToken) {
     let (slot, unsent) = (caller.slot.clone(), Arc::new(AtomicBool::new(false)));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (caller, mut router) = (caller.clone(), router.clone());
@@ -164,7 +164,7 @@ async fn speak_http1(stream: &mut ServerStream, caller: Caller, router: Router, 
 }
 
 async fn answer(
-    caller: Caller,
+    caller: HttpCaller,
     router: &mut Router,
     request: hyper::Request<Incoming>,
 ) -> axum::response::Response<TrackedResponse> {

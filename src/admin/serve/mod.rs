@@ -5,4 +5,4 @@ mod response;
 mod write_timeout;
 
 pub use accept::{Ends, MAX_AGE, accept};
-pub use response::Caller;
+pub use response::HttpCaller;

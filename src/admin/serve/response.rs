@@ -8,13 +8,16 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 
+use crate::net::certificate::ClientCertificate;
 use crate::net::connections::{Activity, ConnectionSlot};
 
-/// Caller of a request, an extension of the request.
+/// Caller of a request: an extension of the request.
 #[derive(Clone)]
-pub struct Caller {
+pub struct HttpCaller {
     /// The address of the caller.
     pub address: IpAddr,
+    /// The verified certificate of its connection. `None` without one.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Slot of its connection.
     pub slot: Arc<ConnectionSlot>,
 }
@@ -28,9 +31,9 @@ pub struct TrackedResponse {
     _under_way: UnderWay,
 }
 
-// === impl Caller ===
+// === impl HttpCaller ===
 
-impl Caller {
+impl HttpCaller {
     pub(super) fn begin(&self) -> UnderWay {
         self.slot.set(Activity::Answering);
         UnderWay(self.slot.clone())

@@ -11,7 +11,7 @@ use super::warm_start::WarmStart;
 use crate::cache::admission::limits::Admission;
 use crate::cache::clock::Clock;
 use crate::cache::namespace::Namespaces;
-use crate::cache::stats::{LabeledHistograms, SecurityStats};
+use crate::cache::stats::{AccessCounters, LabeledHistograms, SecurityStats};
 use crate::cache::tier::TierStatus;
 use crate::cache::tiered::Tiered;
 
@@ -84,6 +84,8 @@ pub struct ReplicaHandles {
     pub warm_start: Option<Arc<WarmStart>>,
     /// TLS and reloads.
     pub security: Arc<SecurityStats>,
+    /// Decisions on access, and failed logins.
+    pub access: Arc<AccessCounters>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }

@@ -12,8 +12,8 @@ use crate::cache::namespace::Namespace;
 use crate::cache::policy::Switches;
 use crate::cache::stats::keyspace::NamespaceUsage;
 use crate::cache::stats::{
-    CertificateEnds, CoherenceCounts, LatencyReport, LeaseCounts, NamespaceCounts, SecurityCounts, SelfAuditCounts,
-    WatchCounts,
+    AccessCounts, CertificateEnds, CoherenceCounts, LatencyReport, LeaseCounts, NamespaceCounts, SecurityCounts,
+    SelfAuditCounts, WatchCounts,
 };
 use crate::cache::tier::{L1Usage, L2Report};
 use crate::cache::tiered::Tiered;
@@ -53,6 +53,8 @@ pub struct ReplicaReport {
     pub certificates: CertificateEnds,
     /// The warm start. `None` if it is off or has not ended.
     pub warm_start: Option<Warmed>,
+    /// Decisions on access, and failed logins, since the start of the process.
+    pub access: AccessCounts,
 }
 
 /// Report on one namespace.
@@ -134,6 +136,7 @@ impl ReplicaReport {
             security: replica.security.counters.read(),
             certificates: replica.security.ends(),
             warm_start: replica.warm_start.as_ref().and_then(|warm| warm.outcome()),
+            access: replica.access.read(),
         }
     }
 
@@ -161,6 +164,7 @@ impl ReplicaReport {
             security: self.security.since(&earlier.security),
             certificates: self.certificates,
             warm_start: self.warm_start,
+            access: self.access.clone(),
         }
     }
 

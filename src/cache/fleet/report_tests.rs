@@ -31,6 +31,7 @@ impl ReplicaReport {
             certificates: Default::default(),
             load: LoadReport { limit: 1024, ..LoadReport::default() },
             warm_start: None,
+            access: AccessCounts::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Counters, histograms and hot keys for Stats and metrics. Counting takes no lock.
 
+mod access_counters;
 mod counters;
 mod histogram;
 pub mod hot_keys;
@@ -9,6 +10,7 @@ mod meter;
 mod security;
 pub mod sketch;
 
+pub use access_counters::{AccessCounters, AccessCounts, DECISIONS, FAILED_LOGINS, VERBS};
 pub use counters::{
     CoherenceCounters, CoherenceCounts, Gets, L1Counters, L1Counts, Latencies, LatencyReport, LeaseCounters,
     LeaseCounts, NamespaceCounters, NamespaceCounts, SecurityCounters, SecurityCounts, SelfAuditCounters,

@@ -17,7 +17,7 @@ pub(crate) fn read(reader: &mut Reader) -> Option<AdminConfig> {
         listen: reader.address(
             LISTEN,
             SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
-            "address and port of the HTTP server for metrics, probes and the dashboard, without authentication; if not set and the port is taken, any free port of loopback",
+            "address and port of the HTTP server for metrics, probes and the dashboard; with auth.mode enforce all but probes needs the verb admin; if not set and the port is taken, any free port of loopback",
         ),
         listen_is_given: reader.is_given(LISTEN),
         probes_listen: reader.optional_address(

@@ -58,7 +58,11 @@ pub(crate) fn read(reader: &mut Reader) -> ServerConfig {
             "compress responses for callers that accept gzip or zstd; compressed requests are accepted in any case",
         ),
         reflection: reader.boolean("server.reflection", true, "describe the services to tools such as grpcurl"),
-        admin: reader.boolean("server.admin", true, "serve AdminService on the same port, without authentication"),
+        admin: reader.boolean(
+            "server.admin",
+            true,
+            "serve AdminService on the same port; with auth.mode enforce it needs the verb admin",
+        ),
         slow_request: slow_request(reader),
         logged_keys: key_form(reader),
     }

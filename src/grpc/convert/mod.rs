@@ -22,7 +22,7 @@ pub use batch::{
 pub use get::{FoundEntry, found};
 pub use get::{default_consistency, get, get_response, miss_reason, stale_reason, tier_of};
 pub use invalidate::{InvalidationPlan, invalidate, invalidate_response};
-pub use policy::{in_policy, listed_namespaces, namespace_policy, service_policy, set_policy};
+pub use policy::{in_policy, listed_namespaces, namespace_policy, policy_text, service_policy, set_policy};
 pub use release::{release, release_response};
 pub use set::{outcome as set_outcome, set, set_response};
 pub use touch::{touch, touch_response};

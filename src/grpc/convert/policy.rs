@@ -8,6 +8,7 @@ use crate::cache::error::{CacheError, Violation};
 use crate::cache::namespace::Namespace;
 use crate::cache::policy::{Compression, DefaultConsistency, PolicyPatch, Switches};
 use crate::pb;
+use crate::units::format_duration;
 
 /// Name of the request field with the change.
 const FIELD: &str = "policy";
@@ -116,6 +117,32 @@ pub fn service_policy(switches: Switches, changed: &PolicyPatch) -> pb::Namespac
     let Switches { enabled, l1, l2 } = switches;
     let now = pb::Policy { enabled: Some(enabled), l1: Some(l1), l2: Some(l2), ..Default::default() };
     pb::NamespacePolicy { namespace: String::new(), policy: Some(now), changed: Some(policy(changed)) }
+}
+
+/// Returns a policy in force as text for the audit log: `enabled=true default_ttl=5m …`.
+pub fn policy_text(of: &pb::NamespacePolicy) -> String {
+    let policy = of.policy.unwrap_or_default();
+    let mut text = String::new();
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            let space = if text.is_empty() { "" } else { " " };
+            text.extend([space, name, "=", &value]);
+        }
+    };
+    macro_rules! add {
+        ($($field:ident),* as $show:expr) => {
+            $(add(stringify!($field), policy.$field.map($show));)*
+        };
+    }
+    let time = |wire: prost_types::Duration| Duration::try_from(wire).map_or_else(|_| "?".to_owned(), format_duration);
+    add!(enabled, l1, l2, immutable, allow_no_expiry as |value: bool| value.to_string());
+    add!(default_ttl, min_ttl, max_ttl, soft_ttl, l1_ttl, stale_window, negative_ttl, lease_duration as time);
+    add!(jitter, early_refresh, max_requests_per_second as |value: f64| value.to_string());
+    add!(compression_threshold, max_value_size, max_bytes as |value: u64| value.to_string());
+    let is_namespace = !of.namespace.is_empty();
+    add("compression", is_namespace.then(|| policy.compression().as_str_name().to_owned()));
+    add("consistency", is_namespace.then(|| policy.consistency().as_str_name().to_owned()));
+    text
 }
 
 fn policy(patch: &PolicyPatch) -> pb::Policy {

@@ -10,9 +10,11 @@ use http_body::Body;
 
 use super::request::{MAX_MESSAGE_BYTES, PlainGet, TEXTS};
 use super::response;
+use crate::auth::{Demand, Verb};
 use crate::cache::admission::resource::Resource;
 use crate::cache::key::Key;
 use crate::cache::stats::LabeledHistograms;
+use crate::grpc::access::ConnectionAccess;
 use crate::grpc::get::{AnswerAtOnce, AtOnce, NotInMemory};
 use crate::grpc::method_names::Method;
 use crate::grpc::middleware;
@@ -56,6 +58,7 @@ impl FastGet {
         request: &mut Request<B>,
         peeked: &mut PeekedFrame<B::Error>,
         progress: &Arc<WriteProgress>,
+        access: &ConnectionAccess,
     ) -> Option<Begun>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -63,9 +66,12 @@ impl FastGet {
         let headers = self.method.headers(request)?;
         let body = peeked.whole(request.body_mut())?;
         let plain = PlainGet::read(body)?;
-        let slot = ReadySlot::enter(progress, self.method.max_memory(&headers))?;
+        let demand = Demand::key(Verb::Read, plain.namespace, plain.key.as_bytes());
+        let granted = access.grant_at_once(request.headers(), &demand)?;
+        let mut slot = ReadySlot::enter(progress, self.method.max_memory(&headers))?;
         match self.look_up(&plain, headers.started_at) {
             AtOnce::Answered(AnswerAtOnce { answer, facts }) => {
+                slot.keep(access.record(granted, &demand));
                 let frame = answer.map(|answer| response::encode(&answer, self.api.context.partitions));
                 let response = respond(frame, slot, true, headers.request_id);
                 self.method.answered(headers.started_at, facts, &response);
@@ -77,6 +83,7 @@ impl FastGet {
                     request.extensions_mut().insert(NotInMemory);
                     return None;
                 };
+                slot.keep(access.record(granted, &demand));
                 let call = self.method.call(headers, slot, taken);
                 Some(Begun::Waits(Box::pin(self.clone().read(call, key))))
             }

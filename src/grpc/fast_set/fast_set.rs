@@ -8,10 +8,12 @@ use http_body::Body;
 
 use super::request::{MAX_MESSAGE_BYTES, TEXTS, read, text_bytes};
 use super::response;
+use crate::auth::{Demand, Verb};
 use crate::cache::admission::slot::Facts;
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::stats::LabeledHistograms;
+use crate::grpc::access::ConnectionAccess;
 use crate::grpc::convert;
 use crate::grpc::method_names::Method;
 use crate::grpc::middleware::AdmissionGate;
@@ -55,16 +57,20 @@ impl FastSet {
         request: &mut Request<B>,
         peeked: &mut PeekedFrame<B::Error>,
         progress: &Arc<WriteProgress>,
+        access: &ConnectionAccess,
     ) -> Option<Begun>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let headers = self.method.headers(request)?;
         let body = peeked.whole(request.body_mut())?;
-        let request = read(body)?;
-        let memory = self.method.memory(&headers, body.len(), text_bytes(&request));
-        let call = self.method.enter(headers, memory, progress)?;
-        Some(Begun::Waits(Box::pin(self.clone().store(call, request))))
+        let set = read(body)?;
+        let demand = Demand::key(Verb::Write, &set.namespace, set.key.as_bytes());
+        let granted = access.grant_at_once(request.headers(), &demand)?;
+        let memory = self.method.memory(&headers, body.len(), text_bytes(&set));
+        let mut call = self.method.enter(headers, memory, progress)?;
+        call.keep(access.record(granted, &demand));
+        Some(Begun::Waits(Box::pin(self.clone().store(call, set))))
     }
 
     /// Stores the entry. If the future is dropped, a write that has begun is completed all the same.

@@ -17,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Http2Config;
 use super::inline_executor::{ConnectionTask, InlineExecutor};
-use super::services::Services;
+use super::services::{ConnectionState, Services};
 use super::write_buffer::WriteBuffer;
+use crate::auth::Authority;
 use crate::cache::admission::limits::Admission;
 use crate::cache::admission::slot::Streams;
+use crate::grpc::access::ConnectionAccess;
 use crate::grpc::not_grpc::{Hint, ProxyWarnings};
 use crate::grpc::plain_call::Begun;
 use crate::grpc::request_body::{PeekedBody, PeekedFrame};
@@ -59,6 +61,8 @@ pub(super) struct ConnectionContext {
     pub hint: Arc<Hint>,
     pub services: Services,
     pub proxy_warnings: ProxyWarnings,
+    /// The identities and grants in force.
+    pub authority: Arc<Authority>,
     /// Cancelled when the drain begins.
     pub stop_accepting: CancellationToken,
 }
@@ -91,12 +95,13 @@ pub(super) async fn serve_connection(
             None => return,
         },
     };
-    let Secured { mut stream, trust, .. } = secured;
+    let Secured { mut stream, certificate, trust } = secured;
     let mut preface = [0; PREFACE.len()];
     let limit = match open(&mut stream, &mut preface, peer, &slot, shared).await {
         Opening::Http2 => {
             slot.set(Activity::Protected);
-            serve_http2(&mut stream, preface, peer, trust, shared).await
+            let access = ConnectionAccess::new(shared.authority.clone(), certificate, peer);
+            serve_http2(&mut stream, preface, access, trust, shared).await
         }
         Opening::Other => {
             write_refusal(&mut stream, &shared.proxy_warnings.answer(&preface, peer, &shared.hint)).await;
@@ -171,10 +176,11 @@ async fn open(
 async fn serve_http2(
     stream: &mut ServerStream,
     preface: [u8; PREFACE.len()],
-    peer: Peer,
+    access: Arc<ConnectionAccess>,
     trust: Option<Trust>,
     shared: &Arc<ConnectionContext>,
 ) -> Duration {
+    let peer = access.peer();
     let (read, write) = split(stream);
     let output = WriteBuffer::new(write);
     let io = TokioIo::new(join(Cursor::new(preface).chain(read), output.clone()));
@@ -186,23 +192,25 @@ async fn serve_http2(
         let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
         service_fn(move |mut request| {
             let mut first = PeekedFrame::NONE;
-            match shared.services.begin_plain(&mut request, &mut first, &progress) {
+            match shared.services.begin_plain(&mut request, &mut first, &progress, &access) {
                 Some(Begun::Answered(response)) => return Either::Left(ready(Ok::<_, Infallible>(response))),
                 Some(Begun::Waits(answer)) => return Either::Right(Either::Left(answer.map(Ok))),
                 None => {}
             }
             let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
+            let access = access.clone();
             let request = request.map(|rest| PeekedBody { first, rest });
-            let answer = async move { Ok(shared.services.answer(request, peer, &progress, &closing).await) };
+            let answer = async move {
+                let connection = ConnectionState { progress: &progress, closing: &closing, access: &access };
+                Ok(shared.services.answer(request, peer, connection).await)
+            };
             Either::Right(Either::Right(Box::pin(answer)))
         })
     };
-    // Streams that wait for a lease come on top, so that they leave room for others.
-    let waiting = u32::try_from(Streams::waiting_limit(&shared.load)).unwrap_or(u32::MAX);
     let executor = InlineExecutor::default();
     let connection = http2::Builder::new(executor.clone())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(config.max_streams.saturating_add(waiting))
+        .max_concurrent_streams(concurrent_streams(shared))
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_header_list_size(config.max_metadata_size)
@@ -228,6 +236,13 @@ async fn serve_http2(
     }
     // The grace includes the time in which the peer reads the kernel's send buffer.
     grace.saturating_sub(shutdown_started_at.elapsed()).max(CLOSE_TIMEOUT)
+}
+
+/// Returns the most streams of a connection. Those that wait for a lease come on top, so that they
+/// leave room for others.
+fn concurrent_streams(shared: &ConnectionContext) -> u32 {
+    let waiting = u32::try_from(Streams::waiting_limit(&shared.load)).unwrap_or(u32::MAX);
+    shared.http2.max_streams.saturating_add(waiting)
 }
 
 /// Completes when a connection has to be shut down. Returns the time for its calls to end.

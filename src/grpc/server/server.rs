@@ -50,6 +50,7 @@ impl ServerHandle {
             http2: config.http2.clone(),
             max_deadline: config.max_deadline,
             hint: parts.hint.clone(),
+            authority: parts.authority.clone(),
             services: Services::new(&config, parts),
             proxy_warnings: Default::default(),
             stop_accepting: stop_accepting.clone(),

@@ -13,8 +13,10 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tracing::{Instrument as _, Span};
 
 use super::config::ServerConfig;
+use crate::auth::Authority;
 use crate::cache::admission::limits::Admission;
 use crate::cache::stats::LabeledHistograms;
+use crate::grpc::access::ConnectionAccess;
 use crate::grpc::admin::AdminApi;
 use crate::grpc::decoded_size::Schema;
 use crate::grpc::fast_get;
@@ -80,6 +82,19 @@ pub struct ServerParts {
     pub tracing: Option<Tracing>,
     /// Hint for peers that do not speak gRPC.
     pub hint: Arc<Hint>,
+    /// The identities and grants in force.
+    pub authority: Arc<Authority>,
+}
+
+/// The state of the connection that an RPC comes from.
+#[derive(Clone, Copy)]
+pub(super) struct ConnectionState<'a> {
+    /// Write progress.
+    pub progress: &'a Arc<WriteProgress>,
+    /// Cancelled when the connection shuts down.
+    pub closing: &'a CancellationToken,
+    /// Its callers.
+    pub access: &'a Arc<ConnectionAccess>,
 }
 
 /// The services, and what their RPCs pass.
@@ -177,9 +192,10 @@ impl Services {
         request: &mut Request<Incoming>,
         peeked: &mut PeekedFrame<hyper::Error>,
         progress: &Arc<WriteProgress>,
+        access: &ConnectionAccess,
     ) -> Option<Begun> {
-        let get = self.fast_get.as_ref().and_then(|get| get.begin(request, peeked, progress));
-        get.or_else(|| self.fast_set.as_ref()?.begin(request, peeked, progress))
+        let get = self.fast_get.as_ref().and_then(|get| get.begin(request, peeked, progress, access));
+        get.or_else(|| self.fast_set.as_ref()?.begin(request, peeked, progress, access))
     }
 
     /// Answers an RPC, or a request that is none.
@@ -187,8 +203,7 @@ impl Services {
         &self,
         request: Request<PeekedBody<Incoming>>,
         peer: Peer,
-        progress: &Arc<WriteProgress>,
-        closing: &CancellationToken,
+        connection: ConnectionState<'_>,
     ) -> http::Response<TrackedResponseBody> {
         if let Some(refusal) = not_grpc::refusal(&request, self.readiness.is_ready(), &self.hint) {
             return refusal.map(TrackedResponseBody::uncounted);
@@ -197,7 +212,7 @@ impl Services {
         let uri = request.uri().clone();
         let span = tracing.and_then(|tracing| RpcSpan::begin(tracing, &request, peer));
         let parent = span.as_ref().map_or(Span::none(), RpcSpan::span);
-        let mut response = self.respond(request, progress, closing).instrument(parent).await;
+        let mut response = self.respond(request, connection).instrument(parent).await;
         not_grpc::explain_unimplemented(uri.path(), response.headers_mut());
         header_size::limit(response.headers_mut());
         match span.and_then(|span| span.answered(response.headers())) {
@@ -209,12 +224,11 @@ impl Services {
     async fn respond(
         &self,
         request: Request<PeekedBody<Incoming>>,
-        progress: &Arc<WriteProgress>,
-        closing: &CancellationToken,
+        connection: ConnectionState<'_>,
     ) -> http::Response<TrackedResponseBody> {
-        let Some(timings) = &self.timings else { return self.route(request, progress, closing).await };
+        let Some(timings) = &self.timings else { return self.route(request, connection).await };
         let timing = RpcMetrics::begin(timings, request.uri().path());
-        let response = self.route(request, progress, closing).await;
+        let response = self.route(request, connection).await;
         timing.end(&response);
         response
     }
@@ -222,11 +236,11 @@ impl Services {
     async fn route(
         &self,
         request: Request<PeekedBody<Incoming>>,
-        progress: &Arc<WriteProgress>,
-        closing: &CancellationToken,
+        connection: ConnectionState<'_>,
     ) -> http::Response<TrackedResponseBody> {
-        let Some(method) = self.methods.get(request.uri().path()) else { return middleware::unimplemented(&request) };
-        let rpc = RpcContext { gate: &self.gate, progress, closing, method };
+        let Some(method) = self.methods.get(request.uri().path()) else { return not_grpc::unimplemented(&request) };
+        let ConnectionState { progress, closing, access } = connection;
+        let rpc = RpcContext { gate: &self.gate, progress, closing, access, method };
         match (method.service, &self.admin, &self.reflection) {
             (ServiceKind::Cache, ..) => {
                 let mut cache = self.cache.clone();
@@ -251,7 +265,7 @@ impl Services {
                 middleware::serve(rpc, request, |request| service.call(request)).await
             }
             (ServiceKind::Admin | ServiceKind::ReflectionV1 | ServiceKind::ReflectionV1Alpha, ..) => {
-                middleware::unimplemented(&request)
+                not_grpc::unimplemented(&request)
             }
         }
     }

@@ -8,7 +8,7 @@ use tonic::transport::{Channel, Endpoint};
 use twintier::app::{App, Observers};
 use twintier::cache::coherence::safeguards::Safeguards;
 use twintier::cache::fleet::replica::Replica as Identity;
-use twintier::config::{Config, Sources};
+use twintier::config::{Config, Problems, Sources, apply_auth};
 use twintier::pb;
 use twintier::pb::cache_service_client::CacheServiceClient;
 use twintier::shutdown::Stop;
@@ -148,6 +148,16 @@ impl Replica {
     /// Waits for the end of the child process. Returns true if it exited with success.
     pub async fn wait_for_exit(mut self) -> bool {
         self.process.as_mut().expect("a process").wait_for_exit().await
+    }
+
+    /// Replaces the identities and grants by those of these settings, as a reload does.
+    pub fn reload_auth(&self, settings: &[(&str, &str)]) {
+        self.try_reload_auth(settings).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+
+    /// Like `reload_auth`, but returns the problems of the settings' files.
+    pub fn try_reload_auth(&self, settings: &[(&str, &str)]) -> Result<(), Problems> {
+        apply_auth(self.app.as_ref().expect("in this process").authority(), &config(settings))
     }
 
     /// Metrics in Prometheus' format.

@@ -4,6 +4,7 @@
 #[macro_use]
 mod table;
 
+mod access;
 mod coherence;
 mod durations;
 mod leases;

@@ -1,10 +1,10 @@
 //! All instruments by topic, in the order of docs/metrics.md.
 
-use super::{coherence, durations, leases, memory, redis, replica, requests, security};
+use super::{access, coherence, durations, leases, memory, redis, replica, requests, security};
 use crate::telemetry::metrics::instrument::Instrument;
 
 /// All instruments by topic, in the order of docs/metrics.md.
-pub static TOPICS: [(&str, &[Instrument]); 8] = [
+pub static TOPICS: [(&str, &[Instrument]); 9] = [
     ("Requests", requests::INSTRUMENTS),
     ("Memory", memory::INSTRUMENTS),
     ("Leases and watches", leases::INSTRUMENTS),
@@ -12,6 +12,7 @@ pub static TOPICS: [(&str, &[Instrument]); 8] = [
     ("Durations", durations::INSTRUMENTS),
     ("Redis", redis::INSTRUMENTS),
     ("TLS and reloads", security::INSTRUMENTS),
+    ("Access", access::INSTRUMENTS),
     ("The replica", replica::INSTRUMENTS),
 ];
 
