@@ -330,12 +330,16 @@ async fn a_client_certificate_is_sent_when_the_server_requests_one() {
     let (url, authorities) = (format!("rediss://{place}"), authority.file());
     let (certificate, key) = authority.certificate("client");
     let without = Replica::connected_to(&url, &[("redis.tls_ca_file", &authorities)]).await;
-    assert_reason(&without, &["redis.tls_cert_file", "redis.tls_key_file"]).await;
-    let settings =
-        [("redis.tls_ca_file", &*authorities), ("redis.tls_cert_file", &certificate), ("redis.tls_key_file", &key)];
-    let replica = Replica::connected_to(&url, &settings).await;
-    replica.wait_until_proven().await;
-    replica.set("k", "v").await;
+    assert_reason(&without, &["redis.client_cert_file", "redis.client_key_file"]).await;
+    // The settings have earlier names.
+    for [cert_file, key_file] in
+        [["redis.client_cert_file", "redis.client_key_file"], ["redis.tls_cert_file", "redis.tls_key_file"]]
+    {
+        let settings = [("redis.tls_ca_file", &*authorities), (cert_file, &certificate), (key_file, &key)];
+        let replica = Replica::connected_to(&url, &settings).await;
+        replica.wait_until_proven().await;
+        replica.set("k", "v").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,5 +8,6 @@ pub mod l1;
 pub mod limits;
 pub mod log;
 pub mod redis;
+pub mod redis_protection;
 pub mod server;
 pub mod warm_start;

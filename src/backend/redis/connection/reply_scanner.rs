@@ -7,11 +7,11 @@
 use crate::cache::policy::Limits;
 
 /// Deepest nesting. Replies of this service's commands have at most four levels.
-const MAX_DEPTH: usize = 32;
+const MAX_DEPTH: usize = 8;
 /// Longest line, bytes: a status, an error, a number.
 const MAX_LINE: usize = 64 * 1024;
-/// Most elements of one reply, at all levels. A batch of the most keys has less than half of them.
-const MAX_ELEMENTS: u64 = 128 * 1024;
+/// Most elements of one reply, at all levels. A batch of the most keys has about half of them.
+const MAX_ELEMENTS: u64 = 100_000;
 /// Limit of one reply in any case, bytes: what servers report of themselves grows with their
 /// number.
 const MIN_REPLY_LIMIT: usize = 16 << 20;
@@ -351,9 +351,9 @@ mod tests {
     #[test]
     fn elements_end_the_stream_at_their_number() {
         let too_many = Err(ReplyViolation::TooManyElements);
-        assert_eq!(scan(b"*131072\r\n"), Ok(()));
-        assert_eq!(scan(b"*131073\r\n"), too_many);
-        assert_eq!(scan(b"%65537\r\n"), too_many);
+        assert_eq!(scan(b"*100000\r\n"), Ok(()));
+        assert_eq!(scan(b"*100001\r\n"), too_many);
+        assert_eq!(scan(b"%50001\r\n"), too_many);
         let nested = format!("*{}\r\n", MAX_ELEMENTS / 2) + &":1\r\n".repeat(MAX_ELEMENTS as usize / 2 - 1);
         assert_eq!(scan(format!("*3\r\n{nested}").as_bytes()), Ok(()));
         let mut scanner = ReplyScanner::new(LIMIT);

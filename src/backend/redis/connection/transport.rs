@@ -70,7 +70,7 @@ pub async fn connect(shared: &RedisContext, address: &Address) -> Result<Relay, 
     let _ = stream.set_nodelay(true);
     let Some(tls) = &shared.tls else { return relay(stream, max_reply, false) };
     let name = ServerName::try_from(host.clone()).map_err(|_| format!("no certificate can name {host:?}"))?;
-    let handshake = TlsConnector::from(Arc::new(tls.clone())).connect(name, stream);
+    let handshake = TlsConnector::from(tls.config(shared.clock.now())).connect(name, stream);
     match timeout(config.connect_timeout, handshake).await {
         Ok(stream) => relay(stream.map_err(|error| handshake_failure(&error))?, max_reply, true),
         Err(_) => {
@@ -229,7 +229,7 @@ const PERHAPS_PLAIN: &str = "; if the server does not speak TLS, redis.url has t
 /// The likely cause if a server closes a connection without an answer.
 const PERHAPS_TLS: &str = " before its first answer; if it speaks TLS, redis.url has to begin with rediss";
 /// The likely cause after a TLS handshake.
-const PERHAPS_CERTIFICATE: &str = " before its first answer; if it asks for a certificate of this client, set redis.tls_cert_file and redis.tls_key_file";
+const PERHAPS_CERTIFICATE: &str = " before its first answer; if it asks for a certificate of this client, set redis.client_cert_file and redis.client_key_file";
 
 /// The cause of the end of a connection, with a hint if the server has sent nothing at all.
 fn ended(why: String, answered: bool, tls: bool) -> String {
@@ -261,7 +261,7 @@ fn tls_failure(error: &io::Error) -> Option<String> {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateExpired,
-        ) => "; redis.tls_cert_file and redis.tls_key_file name the certificate of this client",
+        ) => "; redis.client_cert_file and redis.client_key_file name the certificate of this client",
         _ => "",
     };
     Some(format!("tls: {cause}{setting}"))

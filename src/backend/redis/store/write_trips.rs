@@ -23,6 +23,9 @@ use crate::backend::redis::connection::large_values;
 use crate::backend::redis::connection::large_values::TRIP_BYTES;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::Announcement;
+use crate::backend::redis::schema::codec::entry_layout::MAC_SIZE;
+use crate::backend::redis::schema::crypto::{MessageFields, Protection};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::tier::L2Error;
@@ -217,10 +220,19 @@ impl WriteTrips {
         let (partition, namespace) = (first.write.partition, first.write.namespace.clone());
         let schema = &self.context.keys;
         let entries = || step.writes.iter().flat_map(|pending| &pending.write.entries);
-        let (count, key_at) = (entries().count(), entries().next().map_or(0, |entry| entry.key_at()));
+        let protection = &*self.context.protection;
+        let fields = MessageFields {
+            partition,
+            origin: self.context.replica,
+            ticket: 0,
+            void_after: Protection::void_after(step.not_after),
+            effect: codec::SET,
+            namespace: namespace.as_bytes(),
+        };
+        let announcement = Announcement::new(fields, protection);
         let mut facts = Vec::with_capacity(128);
-        facts.put_u16(count as u16);
-        facts.put_u16(key_at as u16);
+        facts.put_u16(entries().count() as u16);
+        facts.put_u16(if protection.signs() { MAC_SIZE as u16 } else { 0 });
         facts.put_u64(step.not_after);
         facts.put_u64(step.seen.sequence);
         facts.put_u64(step.seen.epoch);
@@ -229,11 +241,11 @@ impl WriteTrips {
             facts.put_u16(text.len() as u16);
             facts.put_slice(text.as_bytes());
         }
-        let mut message = codec::set_effect(&namespace);
-        entries().for_each(|entry| entry.announce(&mut message));
+        let mut message = announcement.effect();
+        entries().for_each(|entry| entry.announce(&announcement, &mut message));
         keys.push(schema.counter(partition).into());
         args.push(Value::Bytes(facts.into()));
-        args.push(Value::Bytes(codec::message_head(false, partition, self.context.replica, 0).into()));
+        args.push(Value::Bytes(announcement.head().into()));
         for entry in step.writes.iter_mut().flat_map(|pending| pending.write.entries.drain(..)) {
             keys.push(entry.name.clone().into());
             args.extend(entry.arguments());
