@@ -65,7 +65,8 @@ async fn an_entry_that_was_moved_or_changed_in_redis_is_a_miss() {
         replica.set("b", "the value of b").await;
         assert!(strong(&replica, "a").await.is("the value of a"));
         let shown = redis.cli(&["GETRANGE", &name("a"), "0", "-1"]).await;
-        let is_shown = format!("{shown:?}").contains(&format!("{:?}", b"the value").trim_matches(['[', ']']).to_owned());
+        let is_shown =
+            format!("{shown:?}").contains(&format!("{:?}", b"the value").trim_matches(['[', ']']).to_owned());
         assert_eq!(is_shown, ciphers == "[]", "{shown:?}");
         let before = replica.redis().await.undecodable;
         lua(&redis, "redis.call('SET', KEYS[2], redis.call('GET', KEYS[1]))", &["a", "b"]).await;
@@ -163,7 +164,11 @@ async fn a_touch_extends_a_signed_entry() {
     replica.set("k", "v").await;
     for hours in [30, 20, 40] {
         let ttl = prost_types::Duration { seconds: hours * 3600, nanos: 0 };
-        let request = pb::TouchRequest { key: "k".into(), expiry: Some(pb::touch_request::Expiry::Ttl(ttl)), ..Default::default() };
+        let request = pb::TouchRequest {
+            key: "k".into(),
+            expiry: Some(pb::touch_request::Expiry::Ttl(ttl)),
+            ..Default::default()
+        };
         replica.client.clone().touch(request).await.unwrap();
         let read = strong(&replica, "k").await;
         assert!(read.is("v") && read.ttl().as_secs() > (hours as u64 - 1) * 3600, "{read:?}");

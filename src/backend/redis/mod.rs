@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{
-    Address, ClientIdentity, Credentials, Failover, KeyFileError, Password, ProtectionConfig, ProtectionMode, RedisConfig, RedisSetup,
-    RedisUrl, SecretKey, Servers, TlsFiles,
+    Address, ClientIdentity, Credentials, Failover, KeyFileError, Password, ProtectionConfig, ProtectionMode,
+    RedisConfig, RedisSetup, RedisUrl, SecretKey, Servers, TlsFiles,
 };
 pub use connection::tls;
 pub use store::redis_l2::RedisL2;

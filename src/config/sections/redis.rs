@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::backend::redis::{ClientIdentity, Credentials, Failover, Password, RedisConfig, RedisUrl, Servers, TlsFiles};
+use crate::backend::redis::{
+    ClientIdentity, Credentials, Failover, Password, RedisConfig, RedisUrl, Servers, TlsFiles,
+};
 use crate::cache::coherence::safeguards::Safeguards;
 use crate::cache::policy::Limits;
 use crate::config::reader::Reader;
@@ -141,7 +143,10 @@ fn read_password(
 fn read_identity(reader: &mut Reader) -> Option<ClientIdentity> {
     let certificate = read_renamed(
         reader,
-        (CLIENT_CERT, "certificate of this client, PEM, for a server that requires one; read again for new connections"),
+        (
+            CLIENT_CERT,
+            "certificate of this client, PEM, for a server that requires one; read again for new connections",
+        ),
         ("redis.tls_cert_file", "earlier name of redis.client_cert_file"),
     );
     let key = read_renamed(
@@ -171,7 +176,11 @@ fn read_renamed(
 ) -> Option<(PathBuf, &'static str)> {
     let (path, earlier_path) = (reader.path(name, doc), reader.path(earlier, earlier_doc));
     if path.is_some() && earlier_path.is_some() {
-        reader.contradict(earlier, name, &format!("is the earlier name of {name} and must not be given together with it"));
+        reader.contradict(
+            earlier,
+            name,
+            &format!("is the earlier name of {name} and must not be given together with it"),
+        );
     }
     path.map(|path| (path, name)).or(earlier_path.map(|path| (path, earlier)))
 }

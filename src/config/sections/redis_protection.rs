@@ -55,7 +55,9 @@ fn read_keys(
     let mut keys = Vec::new();
     for file in &files {
         match SecretKey::read_file(Path::new(file)) {
-            Ok(key) if keys.contains(&key) => reader.refuse(path, format!("{file}: must hold another key than the others")),
+            Ok(key) if keys.contains(&key) => {
+                reader.refuse(path, format!("{file}: must hold another key than the others"))
+            }
             Ok(key) => {
                 keys.push(key);
                 if SecretKey::is_readable_by_others(Path::new(file)) {

@@ -271,8 +271,7 @@ pub(crate) fn entry_at(clock: &RedisClock, partition: u16, stored: StoredEntry, 
     };
     // The writer's signature bounds what anyone may have made of it in Redis.
     let latest = stored.latest_end_micros.map_or(Moment::FOREVER, |end| sent_at.plus(clock.until(end, sent_at)));
-    let (expires_at, kept_until) =
-        (expires_at.min(latest), kept_until.min(latest.plus(millis(stored.window_millis))));
+    let (expires_at, kept_until) = (expires_at.min(latest), kept_until.min(latest.plus(millis(stored.window_millis))));
     let slides = (stored.slide_micros > 0).then(|| Sliding {
         idle: millis(stored.ttl_millis),
         until: written_at

@@ -34,6 +34,9 @@ impl RedisL2 {
         let mut values = Vec::with_capacity(writes.len());
         let protection = &self.context.protection;
         let now_micros = if protection.signs() { self.redis_now(partition) } else { 0 };
+        if protection.signs() && now_micros == 0 {
+            return Err(L2Error::unavailable("not connected to redis"));
+        }
         for write in writes {
             let packed = compression_pool::pack(write, protection, now_micros).await;
             values.push(packed.map_err(|_| L2Error::unavailable("a value could not be encrypted"))?);

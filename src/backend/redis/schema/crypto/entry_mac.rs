@@ -16,9 +16,7 @@ use bytes::BufMut as _;
 
 use super::protection::{Mac, MacInput, NamedKey, Protection};
 use super::refusal::Refusal;
-use crate::backend::redis::schema::codec::entry_layout::{
-    EXTENDED, HEADER, KEY_ID_SIZE, SEAL_SIZE, WRITTEN_BY_SCRIPT,
-};
+use crate::backend::redis::schema::codec::entry_layout::{EXTENDED, HEADER, KEY_ID_SIZE, SEAL_SIZE, WRITTEN_BY_SCRIPT};
 use crate::backend::redis::schema::stored_entry::StoredEntry;
 use crate::cache::key::KeyRef;
 

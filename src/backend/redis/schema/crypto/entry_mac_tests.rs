@@ -87,7 +87,11 @@ async fn what_one_deployment_writes_it_reads() {
             assert_eq!(read.content, entry(value).content);
             assert_eq!(read.latest_end_micros.is_some(), !macs.is_empty());
             let shows = bytes.windows(5).any(|window| window == b"value");
-            assert_eq!(shows && value == "value", ciphers.is_empty() && value == "value", "encrypted values are not shown");
+            assert_eq!(
+                shows && value == "value",
+                ciphers.is_empty() && value == "value",
+                "encrypted values are not shown"
+            );
         }
         let absent = NewEntry { content: Content::KnownAbsent, ..entry("") };
         let bytes = written(&by, &key, absent).await;
