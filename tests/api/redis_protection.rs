@@ -179,7 +179,7 @@ async fn a_touch_extends_a_signed_entry() {
 fn a_file_that_holds_no_key_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let short = directory.path().join("short");
-    std::fs::write(&short, "abc").unwrap();
+    std::fs::write(&short, "xyz").unwrap();
     let load = |path: &Path| {
         let list = serde_json::json!([path]).to_string();
         let overrides = vec![("redis.url".into(), "redis://a".into()), ("redis.mac_key_files".into(), list)];

@@ -38,7 +38,7 @@ pub struct L2Report {
     pub undecodable: u64,
     /// Messages of another deployment on the channels of this one.
     pub foreign_messages: u64,
-    /// Data refused for lack of a valid signature or encryption. Empty without keys for them.
+    /// Data refused for lack of a valid signature or encryption.
     pub refused: Vec<RefusedCount>,
     pub bus_lag: Snapshot,
     /// Keys evicted and expired while this replica has watched. Never goes back, unlike the

@@ -108,7 +108,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.redis.refused",
         "",
         &["what", "reason"],
-        "Entries and messages in Redis without a valid signature or encryption, not used; absent without keys for them",
+        "Entries and messages in Redis without a valid signature or encryption, which are not used (redis.mac_key_files, redis.encryption_key_files)",
         Counter(|at, emit| {
             let refused = &at.report.l2.refused;
             refused.iter().for_each(|(what, reason, count)| emit(&[what, reason], *count));

@@ -70,11 +70,6 @@ impl Protection {
         }
     }
 
-    /// Returns true if there are keys.
-    pub fn is_configured(&self) -> bool {
-        self.verifies() || !self.encryption_keys.is_empty()
-    }
-
     /// Returns true if entries and messages are signed.
     pub fn signs(&self) -> bool {
         self.mode >= ProtectionMode::Write && self.verifies()
