@@ -97,7 +97,7 @@ impl Protection {
         self.verify_message(id, mac, |by| self.confirmation_mac(by, origin, confirmation))
     }
 
-    /// The proof that an echo answers an audit of this process: nobody else can make it.
+    /// The proof that an echo answers an audit of this process, by a key that no other process has.
     pub fn echo_proof(&self, nonce: u64) -> Mac {
         let mut input = self.mac(self.echo_key(), ECHO);
         input.part(&nonce.to_be_bytes());
