@@ -14,16 +14,20 @@ const EDGES: [&str; 6] = ["backend", "cli", "config", "grpc", "telemetry", "admi
 
 /// The configuration types of the edges. `config` reads the settings into them, and may name nothing
 /// else of another edge.
-const CONFIGURATIONS: [&str; 16] = [
+const CONFIGURATIONS: [&str; 20] = [
     "admin::AdminConfig",
     "backend::memory::Eviction",
     "backend::memory::L1Config",
     "backend::redis::Address",
+    "backend::redis::ClientIdentity",
     "backend::redis::Credentials",
     "backend::redis::Failover",
     "backend::redis::Password",
+    "backend::redis::ProtectionConfig",
+    "backend::redis::ProtectionMode",
     "backend::redis::RedisConfig",
     "backend::redis::RedisUrl",
+    "backend::redis::SecretKey",
     "backend::redis::Servers",
     "backend::redis::TlsFiles",
     "grpc::ServerConfig",

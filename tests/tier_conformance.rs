@@ -31,7 +31,8 @@ use twintier::backend::boot_clock::BootClock;
 use twintier::backend::local::Local;
 use twintier::backend::memory::{Eviction, L1Config, MemoryL1};
 use twintier::backend::redis::{
-    self, Address, Credentials, Failover, RedisConfig, RedisSetup, RedisUrl, Servers, TlsFiles,
+    self, Address, Credentials, Failover, ProtectionConfig, RedisConfig, RedisSetup, RedisUrl, SecretKey, Servers,
+    TlsFiles,
 };
 use twintier::cache::clock::{Clock, Moment};
 use twintier::cache::coherence::safeguards::Safeguards;
@@ -86,6 +87,10 @@ impl Fixture {
     }
 
     async fn redis() -> Fixture {
+        Fixture::redis_with(ProtectionConfig::default()).await
+    }
+
+    async fn redis_with(protection: ProtectionConfig) -> Fixture {
         let redis = Redis::start().await;
         let (_, coherence, namespaces) = Fixture::parts();
         let config = RedisConfig {
@@ -106,6 +111,7 @@ impl Fixture {
             max_staleness: Duration::from_secs(2),
             failover: Failover::Cold,
             namespace_sampling: Duration::ZERO,
+            protection,
             safeguards: Safeguards::default(),
         };
         let l2 = redis::start(setup(config.clone(), 7), coherence.clone());
@@ -322,6 +328,16 @@ async fn the_local_sequencer_conforms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_conforms() {
     conforms(Fixture::redis().await).await;
+}
+
+/// With keys for MACs and encryption everything works as without them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_conforms_with_signed_and_encrypted_entries() {
+    let key = |number| vec![SecretKey::from_bytes([number; 32])];
+    let protection = ProtectionConfig { mac_keys: key(1), encryption_keys: key(2), ..ProtectionConfig::default() };
+    let fixture = Fixture::redis_with(protection).await;
+    trips::writes_that_wait_for_a_server_travel_together(&fixture).await;
+    conforms(fixture).await;
 }
 
 macro_rules! on_redis {

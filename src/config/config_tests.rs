@@ -231,8 +231,18 @@ fn contradictions_name_both_settings() {
 fn a_certificate_towards_redis_comes_with_its_key() {
     let given = |path: &'static str| problems(&flags(&[("redis.url", "rediss://a"), (path, "/file.pem")]));
     let [without_key, without_certificate] = ["redis.tls_cert_file", "redis.tls_key_file"].map(given);
-    assert!(without_key[0].starts_with("redis.tls_cert_file: must be given together with redis.tls_key_file"));
-    assert!(without_certificate[0].starts_with("redis.tls_key_file: must be given together with redis.tls_cert_file"));
+    assert!(without_key[0].starts_with("redis.tls_cert_file: must be given together with redis.client_key_file"));
+    assert!(
+        without_certificate[0].starts_with("redis.tls_key_file: must be given together with redis.client_cert_file")
+    );
+    let [without_key, without_certificate] = ["redis.client_cert_file", "redis.client_key_file"].map(given);
+    assert!(without_key[0].starts_with("redis.client_cert_file: must be given together with redis.client_key_file"));
+    assert!(
+        without_certificate[0].starts_with("redis.client_key_file: must be given together with redis.client_cert_file")
+    );
+    let both = [("redis.url", "rediss://a"), ("redis.client_cert_file", "/a"), ("redis.tls_cert_file", "/b")];
+    let both = problems(&flags(&[&both[..], &[("redis.client_key_file", "/k")]].concat()));
+    assert!(both[0].starts_with("redis.tls_cert_file: is the earlier name of redis.client_cert_file"), "{both:?}");
 }
 
 #[test]

@@ -66,3 +66,25 @@ async fn a_lease_expires_although_the_clock_was_set_back() {
     eventually("another caller gets the lease", async || other.try_get(wanting.clone()).await.unwrap().lease.is_some())
         .await;
 }
+
+/// Epochs from before such a step are refused: they are more than a day ahead of the clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_back_by_days_costs_entries_and_nothing_else() {
+    let clock = WallClock::new();
+    let redis = Redis::with_environment(&clock.environment()).await;
+    let settings = [SHORT_BOUND, &[("coherence.partitions", "4")]].concat();
+    let (one, other) = (Replica::on(&redis, &settings).await, Replica::on(&redis, &settings).await);
+    one.set("k", "before").await;
+    assert!(other.get("k").await.is("before"));
+    clock.set_offset(-3 * 24 * 3600);
+    for replica in [&one, &other] {
+        eventually("writes are accepted", async || replica.store(set_request("k", "after")).await.is_ok()).await;
+        replica.wait_until_proven().await;
+    }
+    // Until a replica has followed the new epoch it does not acknowledge.
+    eventually("a write is accepted", async || one.store(set_request("k", "last")).await.is_ok()).await;
+    other.wait_until_visible("k", "last").await;
+    one.wait_until_cached("k", "last").await;
+    other.wait_until_cached("k", "last").await;
+    assert!(other.get_strong("k").await.unwrap().is("last"));
+}

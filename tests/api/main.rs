@@ -33,6 +33,7 @@ mod metrics;
 mod namespace_usage;
 mod not_grpc;
 mod policy;
+mod redis_protection;
 mod redis_setup;
 mod run_time;
 mod selectors;

@@ -330,10 +330,37 @@ async fn a_client_certificate_is_sent_when_the_server_requests_one() {
     let (url, authorities) = (format!("rediss://{place}"), authority.file());
     let (certificate, key) = authority.certificate("client");
     let without = Replica::connected_to(&url, &[("redis.tls_ca_file", &authorities)]).await;
-    assert_reason(&without, &["redis.tls_cert_file", "redis.tls_key_file"]).await;
-    let settings =
-        [("redis.tls_ca_file", &*authorities), ("redis.tls_cert_file", &certificate), ("redis.tls_key_file", &key)];
+    assert_reason(&without, &["redis.client_cert_file", "redis.client_key_file"]).await;
+    // The settings have earlier names.
+    for [cert_file, key_file] in
+        [["redis.client_cert_file", "redis.client_key_file"], ["redis.tls_cert_file", "redis.tls_key_file"]]
+    {
+        let settings = [("redis.tls_ca_file", &*authorities), (cert_file, &certificate), (key_file, &key)];
+        let replica = Replica::connected_to(&url, &settings).await;
+        replica.wait_until_proven().await;
+        replica.set("k", "v").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_client_certificate_is_read_for_new_connections() {
+    let (_redis, authority, place) = redis_with_client_certificates().await;
+    let (url, authorities) = (format!("rediss://{place}"), authority.file());
+    let foreign = Authority::new();
+    let (certificate, key) = foreign.certificate("client");
+    let settings = [
+        ("redis.tls_ca_file", &*authorities),
+        ("redis.client_cert_file", &certificate),
+        ("redis.client_key_file", &key),
+    ];
     let replica = Replica::connected_to(&url, &settings).await;
+    assert_reason(&replica, &["tls"]).await;
+    // Files that are no certificate leave the old one in use.
+    std::fs::write(&certificate, "no certificate").unwrap();
+    assert_reason(&replica, &["tls"]).await;
+    let (new_certificate, new_key) = authority.certificate("client");
+    std::fs::copy(new_key, &key).unwrap();
+    std::fs::copy(new_certificate, &certificate).unwrap();
     replica.wait_until_proven().await;
     replica.set("k", "v").await;
 }

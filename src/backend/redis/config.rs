@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+pub use crate::backend::redis::schema::crypto::{KeyFileError, ProtectionConfig, ProtectionMode, SecretKey};
 use crate::cache::clock::Clock;
 use crate::cache::coherence::safeguards::Safeguards;
 use crate::cache::policy::Limits;
@@ -178,10 +179,17 @@ impl fmt::Debug for RedisUrl {
 pub struct TlsFiles {
     /// CA certificates of the server; those of the system if `None`.
     pub ca: Option<PathBuf>,
-    /// Certificate of this client and the chain up to its authority, with its private key.
-    ///
-    /// `None` unless the server requires one.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Certificate of this client. `None` unless the server requires one.
+    pub identity: Option<ClientIdentity>,
+}
+
+/// Files of a certificate for this client, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// The certificate, and the chain up to its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// Treatment of entries when Redis begins another life and may have lost the last acknowledged
@@ -222,6 +230,8 @@ pub struct RedisConfig {
     pub failover: Failover,
     /// Time between two estimates of keys and memory of namespaces; zero disables them.
     pub namespace_sampling: Duration,
+    /// MACs of entries and messages, and encryption of values.
+    pub protection: ProtectionConfig,
     /// Safeguards that are on.
     pub safeguards: Safeguards,
 }

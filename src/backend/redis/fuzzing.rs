@@ -2,12 +2,14 @@
 
 use bytes::{BufMut as _, Bytes};
 
+use super::connection::reply_limits::ReplyLimits;
 use super::connection::reply_scanner::ReplyScanner;
 use super::schema::codec::{
-    HEAD, confirmation, decode_entry, decode_head, decode_message, decode_private, echo_head, entry_header, key_name,
-    life_in_head, message_head, named, selector_list, set_effect, size_in_head, tag_list,
+    self, Announcement, HEAD, Receiver, confirmation, decode_entry, decode_head, decode_message, decode_private,
+    echo_head, entry_header, life_in_head, named, selector_list, size_in_head, tag_list,
 };
 use super::schema::compression::Packed;
+use super::schema::crypto::{MessageFields, Protection, ProtectionConfig, ProtectionMode, SecretKey};
 use super::schema::invalidation_record::Record;
 use super::schema::keys::KeySchema;
 use crate::cache::entry::{Content, NewEntry, Tags};
@@ -71,11 +73,25 @@ pub fn entry_seeds() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// The keys of a deployment with MACs, or of one without.
+fn protection(signs: bool) -> Protection {
+    let mac_keys = signs.then(|| SecretKey::from_bytes([7; 32])).into_iter().collect();
+    let config = ProtectionConfig { mac_keys, mode: ProtectionMode::Require, ..ProtectionConfig::default() };
+    Protection::new(&config, "p", 0)
+}
+
 /// A message of the bus, of a partition or of a replica.
 pub fn message(bytes: &[u8]) {
-    let message = decode_message(&Bytes::copy_from_slice(bytes), 1);
-    let private = decode_private(bytes);
-    assert!(message.is_none() || private.is_none(), "a message is of one kind");
+    let owned = Bytes::copy_from_slice(bytes);
+    for signs in [false, true] {
+        let protection = protection(signs);
+        let receiver = Receiver { replica: 1, protection: &protection, now_micros: Some(1) };
+        let message = decode_message(&owned, receiver);
+        let private = decode_private(bytes, receiver);
+        assert!(message.is_err() || private.is_err(), "a message is of one kind");
+        let is_signed = bytes.first() == Some(&2);
+        assert!(!signs || is_signed || (message.is_err() && private.is_err()), "all messages are signed");
+    }
 }
 
 /// Seeds of `message`.
@@ -85,15 +101,33 @@ pub fn message_seeds() -> Vec<(&'static str, Vec<u8>)> {
         bytes
     };
     let tags = tag_list(&Tags::new(vec![Bytes::from_static(b"tag")]));
-    let mut write = [position(message_head(false, 3, 1, 0)), set_effect("n"), key_name(b"user:42")].concat();
-    write.put_u16(tags.len() as u16);
-    write.extend(tags);
-    let selectors = [Selector::Namespace, Selector::Prefix("a:".into()), Selector::Pattern("*b?".into())];
-    let selected = [position(message_head(true, 3, 2, 9)), vec![2], named("n"), selector_list(&selectors)].concat();
-    let mut echo = echo_head(99);
+    let write = |signs| {
+        let protection = protection(signs);
+        let (void_after, namespace) = (u64::MAX, &b"n"[..]);
+        let fields = MessageFields { partition: 3, origin: 1, ticket: 0, void_after, effect: codec::SET, namespace };
+        let announcement = Announcement::new(fields, &protection);
+        let mut write = [position(announcement.head()), announcement.effect(), announcement.key(b"user:42")].concat();
+        write.put_u16(tags.len() as u16);
+        write.extend(&tags);
+        write
+    };
+    let plain = protection(false);
+    let fields =
+        MessageFields { partition: 3, origin: 2, ticket: 9, void_after: 0, effect: codec::REMOVED, namespace: b"n" };
+    let selectors =
+        selector_list(&[Selector::Namespace, Selector::Prefix("a:".into()), Selector::Pattern("*b?".into())]);
+    let head = Announcement::new(fields, &plain).head_of_selectors(&selectors);
+    let selected = [position(head), vec![codec::REMOVED], named("n"), selectors].concat();
+    let mut echo = echo_head(99, &plain);
     echo.put_u16(3);
     [7, 42].into_iter().for_each(|number| echo.put_u64(number));
-    vec![("write", write), ("selected", selected), ("echo", echo), ("confirmation", confirmation(9, 3, 2))]
+    vec![
+        ("write", write(false)),
+        ("signed-write", write(true)),
+        ("selected", selected),
+        ("echo", echo),
+        ("confirmation", confirmation(9, 3, 2, 1, &plain)),
+    ]
 }
 
 /// The record of invalidations in a counter, after a byte with the length of a key, and the key.
@@ -119,9 +153,10 @@ pub fn record_seeds() -> Vec<(&'static str, Vec<u8>)> {
 
 /// A stream of replies, scanned whole and byte by byte.
 pub fn reply(bytes: &[u8]) {
-    let mut slow = ReplyScanner::new(LIMIT);
+    let scanner = || ReplyScanner::new(ReplyLimits { reply: LIMIT, value: LIMIT / 2 });
+    let mut slow = scanner();
     let slowly = bytes.iter().try_fold(0, |replies, byte| Ok(replies + slow.scan(&[*byte])?));
-    assert_eq!(ReplyScanner::new(LIMIT).scan(bytes), slowly, "the pace does not matter");
+    assert_eq!(scanner().scan(bytes), slowly, "the pace does not matter");
 }
 
 /// Seeds of `reply`.

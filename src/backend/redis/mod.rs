@@ -19,7 +19,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{Address, Credentials, Failover, Password, RedisConfig, RedisSetup, RedisUrl, Servers, TlsFiles};
+pub use config::{
+    Address, ClientIdentity, Credentials, Failover, KeyFileError, Password, ProtectionConfig, ProtectionMode,
+    RedisConfig, RedisSetup, RedisUrl, SecretKey, Servers, TlsFiles,
+};
 pub use connection::tls;
 pub use store::redis_l2::RedisL2;
 
@@ -34,6 +37,9 @@ use connection::health::RedisHealth;
 pub fn start(setup: RedisSetup, sink: Arc<dyn BusSink>) -> Arc<RedisL2> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let health = RedisHealth::new(setup.clock.clone());
+    for file in &setup.config.protection.readable_by_others {
+        tracing::warn!(file = %file.display(), "redis: every user of this machine may read a key file");
+    }
     let context = Arc::new(RedisContext::new(setup));
     let executor = CommandExecutor::new(context.clone(), health.clone(), tasks.clone());
     let tier = Arc::new(RedisL2::new(context, health, executor, tasks.clone(), stop.clone()));

@@ -20,7 +20,7 @@ pub use failover_store::{FailoverStore, Settlement, Takeover};
 pub use l1::{L1, L1Usage, NotTaken, insert_within_quota};
 pub use l2::{L2, TierStore};
 pub use lease_store::{Acquired, LeaseClaim, LeaseId, LeaseRelease, LeaseStore, NotALease};
-pub use report::{L2Report, L2State, ServerReport};
+pub use report::{L2Report, L2State, RefusedCount, ServerReport};
 pub use requests::{
     Condition, ConditionFailure, Current, Mode, ReadResult, Removal, RemoveResult, RequestId, Touch, TouchMode,
     Touched, TouchedEntry, TtlChange, Write, WriteResult,

@@ -21,6 +21,9 @@ pub enum L2State {
     Unavailable,
 }
 
+/// Number of data of one kind that were refused for one reason: kind, reason, number.
+pub type RefusedCount = (&'static str, &'static str, u64);
+
 /// State and counters of L2; the contract's RedisStats describes each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -35,6 +38,8 @@ pub struct L2Report {
     pub undecodable: u64,
     /// Messages of another deployment on the channels of this one.
     pub foreign_messages: u64,
+    /// Data refused for lack of a valid signature or encryption.
+    pub refused: Vec<RefusedCount>,
     pub bus_lag: Snapshot,
     /// Keys evicted and expired while this replica has watched. Never goes back, unlike the
     /// server's own counters.

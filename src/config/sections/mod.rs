@@ -12,6 +12,7 @@ pub mod limits;
 pub mod log;
 mod optional_path;
 pub mod redis;
+pub mod redis_protection;
 pub mod server;
 pub mod tls;
 pub mod warm_start;

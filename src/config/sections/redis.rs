@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::backend::redis::{Credentials, Failover, Password, RedisConfig, RedisUrl, Servers, TlsFiles};
+use crate::backend::redis::{
+    ClientIdentity, Credentials, Failover, Password, RedisConfig, RedisUrl, Servers, TlsFiles,
+};
 use crate::cache::coherence::safeguards::Safeguards;
 use crate::cache::policy::Limits;
 use crate::config::reader::Reader;
 use crate::config::redis_url;
+use crate::config::sections::redis_protection;
+
+const CLIENT_CERT: &str = "redis.client_cert_file";
+const CLIENT_KEY: &str = "redis.client_key_file";
 
 /// Settings of Redis.
 pub(crate) struct RedisSettings {
@@ -62,6 +68,7 @@ fn read_config(
         "first part of every key and channel; deployments that share a Redis have different ones, or different databases",
     );
     let namespace_sampling = read_namespace_sampling(reader);
+    let protection = redis_protection::read(reader);
     let [connect_timeout, unresponsive_after] = read_connection_timeouts(reader);
     check(reader, url.as_ref());
     Some(RedisConfig {
@@ -77,6 +84,7 @@ fn read_config(
         max_staleness,
         failover,
         namespace_sampling,
+        protection,
         safeguards: Safeguards::default(),
     })
 }
@@ -132,19 +140,49 @@ fn read_password(
 }
 
 /// Reads the certificate of this client and its key: both or neither.
-fn read_identity(reader: &mut Reader) -> Option<(PathBuf, PathBuf)> {
-    let certificate = reader.path(
-        "redis.tls_cert_file",
-        "certificate of this client, PEM, for a server that requires one; read at the start",
+fn read_identity(reader: &mut Reader) -> Option<ClientIdentity> {
+    let certificate = read_renamed(
+        reader,
+        (
+            CLIENT_CERT,
+            "certificate of this client, PEM, for a server that requires one; read again for new connections",
+        ),
+        ("redis.tls_cert_file", "earlier name of redis.client_cert_file"),
     );
-    let key = reader.path("redis.tls_key_file", "private key of redis.tls_cert_file, PEM");
-    let (certificate_path, key_path) = ("redis.tls_cert_file", "redis.tls_key_file");
-    if certificate.is_some() && key.is_none() {
-        reader.contradict(certificate_path, key_path, "must be given together with redis.tls_key_file");
-    } else if key.is_some() && certificate.is_none() {
-        reader.contradict(key_path, certificate_path, "must be given together with redis.tls_cert_file");
+    let key = read_renamed(
+        reader,
+        (CLIENT_KEY, "private key of redis.client_cert_file, PEM"),
+        ("redis.tls_key_file", "earlier name of redis.client_key_file"),
+    );
+    match (certificate, key) {
+        (Some((certificate, _)), Some((key, _))) => Some(ClientIdentity { certificate, key }),
+        (Some((_, given)), None) => {
+            reader.contradict(given, CLIENT_KEY, "must be given together with redis.client_key_file");
+            None
+        }
+        (None, Some((_, given))) => {
+            reader.contradict(given, CLIENT_CERT, "must be given together with redis.client_cert_file");
+            None
+        }
+        (None, None) => None,
     }
-    certificate.zip(key)
+}
+
+/// Reads a path that has an earlier name. Returns it with the name that was given.
+fn read_renamed(
+    reader: &mut Reader,
+    (name, doc): (&'static str, &'static str),
+    (earlier, earlier_doc): (&'static str, &'static str),
+) -> Option<(PathBuf, &'static str)> {
+    let (path, earlier_path) = (reader.path(name, doc), reader.path(earlier, earlier_doc));
+    if path.is_some() && earlier_path.is_some() {
+        reader.contradict(
+            earlier,
+            name,
+            &format!("is the earlier name of {name} and must not be given together with it"),
+        );
+    }
+    path.map(|path| (path, name)).or(earlier_path.map(|path| (path, earlier)))
 }
 
 fn read_connection_timeouts(reader: &mut Reader) -> [Duration; 2] {
@@ -193,7 +231,7 @@ fn check(reader: &mut Reader, url: Option<&RedisUrl>) {
     if url.servers.sharded() && url.database != 0 {
         reader.refuse("redis.url", "must not name a database: a Cluster has only one");
     }
-    for path in ["redis.tls_ca_file", "redis.tls_cert_file", "redis.tls_key_file"] {
+    for path in ["redis.tls_ca_file", CLIENT_CERT, CLIENT_KEY, "redis.tls_cert_file", "redis.tls_key_file"] {
         if !url.tls && reader.is_given(path) {
             reader.contradict(path, "redis.url", "has no effect without rediss://");
         }

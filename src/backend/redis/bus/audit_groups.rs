@@ -89,7 +89,7 @@ impl AuditGroups {
                 connection.identity.as_str().into(),
                 context.keys.partitions().to_string().into(),
                 group.echo_channel.as_str().into(),
-                Value::Bytes(codec::echo_head(nonce).into()),
+                Value::Bytes(codec::echo_head(nonce, &context.protection).into()),
                 Value::Bytes(codec::partition_numbers(&group.partitions).into()),
                 codec::replica_field(context.replica).into(),
                 context.longest_pause().as_micros().to_string().into(),

@@ -12,7 +12,8 @@ use crate::backend::redis::command::spans;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::primary::Primary;
 use crate::backend::redis::schema::codec;
-use crate::backend::redis::schema::codec::{Private, Published};
+use crate::backend::redis::schema::codec::{Private, Published, Receiver};
+use crate::backend::redis::schema::crypto::{Refusal, Subject};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::tier::bus::{BusSink, Echo, Message};
 
@@ -66,37 +67,48 @@ impl Dispatcher {
         if !self.context.keys.is_replica_channel(&received.channel, self.context.replica) {
             return self.published(&received.channel, &bytes);
         }
-        match codec::decode_private(&bytes) {
+        match codec::decode_private(&bytes, self.receiver()) {
             // Any client may publish here: only the answer to an audit of this replica proves
             // anything.
-            Some(Private::Echo(nonce, _)) if !self.sink.awaits(nonce) => {
+            Ok(Private::Echo(nonce, _)) if !self.sink.awaits(nonce) => {
                 tracing::debug!(nonce, "bus: ignored an echo of no audit");
                 Dispatched::Done
             }
-            Some(Private::Echo(nonce, echo)) => self.echo(nonce, echo),
-            Some(Private::Confirmation { ticket, partition, replica }) => {
+            Ok(Private::Echo(nonce, echo)) => self.echo(nonce, echo),
+            Ok(Private::Confirmation { ticket, partition, replica }) => {
                 self.context.barriers.confirm(ticket, replica, partition);
                 Dispatched::Done
             }
-            None => self.undecodable(&received.channel),
+            Err(refusal) => self.refused(&received.channel, &self.partitions, refusal),
         }
+    }
+
+    /// The receiver of messages: this replica, now.
+    fn receiver(&self) -> Receiver<'_> {
+        let context = &self.context;
+        // Only signed messages have an age to check.
+        let now_micros = context.protection.verifies().then(|| self.primary.clock.at_least(context.clock.now()));
+        Receiver { replica: context.replica, protection: &context.protection, now_micros: now_micros.flatten() }
     }
 
     /// Dispatches a message on the channel of a partition.
     fn published(&mut self, channel: &str, bytes: &Bytes) -> Dispatched {
-        match codec::decode_message(bytes, self.context.replica) {
-            Some(Published::Change { message, micros, origin, ticket }) => {
+        match codec::decode_message(bytes, self.receiver()) {
+            Ok(Published::Change { message, micros, origin, ticket }) => {
                 if self.epochs.record_message(message.partition, message.version.epoch) {
                     self.context.foreign.record(1, channel, self.context.clock.now());
                 }
                 self.context.lag.observe(self.primary.clock.age(micros, self.context.clock.now()));
                 self.apply(message, origin, ticket)
             }
-            Some(Published::Released { namespace, key, failed }) => {
+            Ok(Published::Released { namespace, key, failed }) => {
                 self.sink.released(&namespace, &key, failed);
                 Dispatched::Done
             }
-            None => self.undecodable(channel),
+            Err(refusal) => match self.context.keys.partition_of_channel(channel) {
+                Some(partition) => self.refused(channel, &[partition], refusal),
+                None => self.refused(channel, &self.partitions, refusal),
+            },
         }
     }
 
@@ -110,7 +122,7 @@ impl Dispatcher {
         match ticket {
             Some(ticket) if !own => Dispatched::Confirm(
                 self.context.keys.replica_channel(partition, origin),
-                codec::confirmation(ticket, partition, self.context.replica).into(),
+                codec::confirmation(ticket, partition, self.context.replica, origin, &self.context.protection).into(),
             ),
             _ => Dispatched::Done,
         }
@@ -138,9 +150,16 @@ impl Dispatcher {
         Dispatched::Echo(first)
     }
 
-    fn undecodable(&self, channel: &str) -> Dispatched {
-        tracing::warn!(channel, "bus: a message could not be read; memory is suspect until the next echo");
-        self.sink.undecodable(&self.partitions);
+    /// Handles a message that cannot be read, or does not verify: it may stand for another one.
+    fn refused(&self, channel: &str, partitions: &[u16], refusal: Refusal) -> Dispatched {
+        let now = self.context.clock.now();
+        self.context.refusals.record(Subject::Message, refusal, now);
+        if refusal == Refusal::Damaged
+            && let Some(count) = self.context.undecodable_messages.add(1, now)
+        {
+            tracing::warn!(channel, count, "bus: a message could not be read; memory is suspect until the next echo");
+        }
+        self.sink.undecodable(partitions);
         Dispatched::Done
     }
 }

@@ -11,8 +11,8 @@ use crate::cache::clock::Moment;
 use crate::cache::version::Version;
 use crate::sync::Mutex;
 
-/// Farthest that an epoch may lie ahead of Redis's clock: a hundred years.
-const HORIZON_MICROS: u64 = 3_155_760_000_000_000;
+/// Farthest that an epoch may lie ahead of Redis's clock: a day.
+const HORIZON_MICROS: u64 = 86_400_000_000;
 
 /// Smaller steps back cannot be told from clocks that run at different rates.
 const MIN_STEP: Duration = Duration::from_millis(100);
@@ -44,6 +44,11 @@ struct ClockStep {
     back: Duration,
     /// Echoes since the step, and the last position that may be from before it, by partition.
     last: HashMap<u16, (u8, Version)>,
+}
+
+/// Returns true if an epoch is more than a day ahead of a clock that shows `micros`.
+pub fn is_ahead(epoch: u64, micros: u64) -> bool {
+    epoch > micros.saturating_add(HORIZON_MICROS)
 }
 
 impl RedisClock {
@@ -104,12 +109,22 @@ impl RedisClock {
         Some((micros, sample.received_at.since(sample.sent_at)))
     }
 
+    /// Returns the earliest time that Redis's clock may show at `moment`, microseconds.
+    pub fn at_least(&self, moment: Moment) -> Option<u64> {
+        self.at(moment).map(|(latest, uncertainty)| latest.saturating_sub(uncertainty.as_micros() as u64))
+    }
+
+    /// Returns at most how long after `moment` Redis's clock shows `micros`.
+    pub fn until(&self, micros: u64, moment: Moment) -> Duration {
+        self.at_least(moment).map_or(Duration::MAX, |now| Duration::from_micros(micros.saturating_sub(now)))
+    }
+
     /// Returns true if an epoch may have begun by this clock, or by one that was wrong by up to a
-    /// hundred years.
+    /// day.
     ///
     /// Scripts apply the same rule.
     pub fn may_begin(&self, epoch: u64, now: Moment) -> bool {
-        self.at(now).is_none_or(|(micros, _)| epoch <= micros.saturating_add(HORIZON_MICROS))
+        self.at(now).is_none_or(|(micros, _)| !is_ahead(epoch, micros))
     }
 
     /// Returns approximately how long before `now` Redis's clock showed `micros`; zero if that is

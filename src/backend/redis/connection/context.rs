@@ -8,11 +8,14 @@ use tokio::sync::Notify;
 
 use super::command_metrics::Operations;
 use super::foreign_messages::ForeignMessages;
+use super::tls::CurrentTls;
 use crate::backend::redis::config::{RedisConfig, RedisSetup};
 use crate::backend::redis::schema::barrier::Barriers;
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::crypto::{Protection, Refusals};
 use crate::backend::redis::schema::damaged_keys::DamagedKeys;
 use crate::backend::redis::schema::keys::KeySchema;
+use crate::backend::redis::schema::log_interval::LogInterval;
 use crate::backend::redis::schema::reclaim_queue::ReclaimQueue;
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Clock;
@@ -26,7 +29,7 @@ pub struct RedisContext {
     /// Configuration.
     pub config: RedisConfig,
     /// TLS. `None` if it is not used.
-    pub tls: Option<rustls::ClientConfig>,
+    pub tls: Option<CurrentTls>,
     /// Names.
     pub keys: KeySchema,
     /// This replica, as origin of messages.
@@ -55,6 +58,12 @@ pub struct RedisContext {
     pub damaged_keys: DamagedKeys,
     /// Messages of other deployments on this deployment's channels.
     pub foreign: ForeignMessages,
+    /// Log of messages that cannot be read.
+    pub undecodable_messages: LogInterval,
+    /// Keys of MACs and encryption.
+    pub protection: Arc<Protection>,
+    /// Entries and messages that were refused by them.
+    pub refusals: Refusals,
     scripts: Vec<String>,
     /// The highest position that this replica has seen, by partition.
     floors: Box<[Mutex<Version>]>,
@@ -66,10 +75,14 @@ impl RedisContext {
         let RedisSetup { config, tls, partitions, replica, clock } = setup;
         let (sharded, database) = (config.url.servers.sharded(), config.url.database);
         let scripts = Script::ALL.iter().map(|script| script.text(sharded, config.safeguards)).collect();
+        let protection = Protection::new(&config.protection, &config.prefix, database);
         RedisContext {
+            protection: Arc::new(protection),
+            refusals: Refusals::default(),
+            undecodable_messages: LogInterval::default(),
             keys: KeySchema::new(&config.prefix, partitions, sharded).in_database(database),
+            tls: tls.map(|tls| CurrentTls::new(config.tls.clone(), tls)),
             config,
-            tls,
             replica,
             clock,
             misplaced: Notify::new(),

@@ -236,6 +236,7 @@ impl<'a> ReplyRouter<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::redis::connection::reply_limits::ReplyLimits;
 
     const REPLY: usize = 1 << 20;
 
@@ -258,7 +259,7 @@ mod tests {
             let mut first = sent(&owed, 3);
             let mut second = sent(&owed, 1);
             owed.owe_fred(1);
-            let mut router = ReplyRouter::new(ReplyScanner::new(REPLY), &owed);
+            let mut router = ReplyRouter::new(ReplyScanner::new(ReplyLimits::both(REPLY)), &owed);
             let mut to_fred = Vec::new();
             for mut bytes in [&stream[..cut], &stream[cut..]] {
                 while !bytes.is_empty() {
@@ -281,7 +282,7 @@ mod tests {
         let owed = OwedReplies::default();
         drop(sent(&owed, 1));
         owed.owe_fred(1);
-        let mut router = ReplyRouter::new(ReplyScanner::new(REPLY), &owed);
+        let mut router = ReplyRouter::new(ReplyScanner::new(ReplyLimits::both(REPLY)), &owed);
         assert_eq!(router.run(b"+a\r\n+b\r\n"), Ok((4, false)));
         assert_eq!(router.run(b"+b\r\n"), Ok((4, true)));
     }
@@ -290,7 +291,7 @@ mod tests {
     fn the_replies_of_a_trip_have_a_limit() {
         let owed = OwedReplies::default();
         let _waits = sent(&owed, 3);
-        let mut router = ReplyRouter::new(ReplyScanner::new(REPLY), &owed);
+        let mut router = ReplyRouter::new(ReplyScanner::new(ReplyLimits::both(REPLY)), &owed);
         let reply = format!("${}\r\n{}\r\n", REPLY / 2, "x".repeat(REPLY / 2));
         assert!(router.run(reply.as_bytes()).is_ok() && router.run(reply.as_bytes()).is_ok());
         assert_eq!(router.run(reply.as_bytes()), Err(ReplyViolation::TripTooLarge));

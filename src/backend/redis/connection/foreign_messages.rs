@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use crate::backend::redis::schema::log_interval::LogInterval;
 use crate::cache::clock::Moment;
 use crate::cache::stats::Counter;
 use crate::sync::Mutex;
 
-/// Shortest time between two warnings in the log.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// Time after a foreign message for which Stats warns.
 const REPORTED_FOR: Duration = Duration::from_secs(300);
 
@@ -16,17 +15,9 @@ const REPORTED_FOR: Duration = Duration::from_secs(300);
 pub struct ForeignMessages {
     /// Messages since the start.
     pub count: Counter,
-    reported: Mutex<Reported>,
-}
-
-#[derive(Default)]
-struct Reported {
-    /// Time of the last warning.
-    warned_at: Option<Moment>,
+    log: LogInterval,
     /// Time of the last message.
-    received_at: Option<Moment>,
-    /// Messages that no warning has counted.
-    unreported: u64,
+    received_at: Mutex<Option<Moment>>,
 }
 
 // === impl ForeignMessages ===
@@ -45,7 +36,7 @@ impl ForeignMessages {
 
     /// Returns the warning for Stats if such a message came within the last minutes.
     pub fn warning(&self, now: Moment) -> Option<String> {
-        let received_at = self.reported.lock().received_at;
+        let received_at = *self.received_at.lock();
         received_at.filter(|at| now.since(*at) < REPORTED_FOR).map(|_| {
             "another deployment publishes on the channels of this one, which makes L1 suspect again and again: \
              give each its own redis.prefix, or its own database in redis.url"
@@ -56,14 +47,8 @@ impl ForeignMessages {
     /// Returns the number of messages to warn of now, if any.
     fn add(&self, messages: u64, now: Moment) -> Option<u64> {
         self.count.add(messages);
-        let mut reported = self.reported.lock();
-        reported.received_at = Some(now);
-        reported.unreported += messages;
-        if reported.warned_at.is_some_and(|at| now.since(at) < WARNING_INTERVAL) {
-            return None;
-        }
-        reported.warned_at = Some(now);
-        Some(std::mem::take(&mut reported.unreported))
+        *self.received_at.lock() = Some(now);
+        self.log.add(messages, now)
     }
 }
 

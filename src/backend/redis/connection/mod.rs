@@ -12,6 +12,7 @@ pub mod primary;
 pub mod read_only;
 pub mod redis_connection;
 pub mod redis_error;
+pub mod reply_limits;
 pub mod reply_scanner;
 pub mod server_life;
 pub mod shard;

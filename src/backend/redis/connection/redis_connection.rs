@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::is_ahead;
 use super::context::RedisContext;
 use super::direct_trips::{DirectTrips, TripRequest};
 use super::fred_client::{ClientTask, Purpose, open_data_client};
@@ -185,6 +186,10 @@ impl Connection {
                 let positions = reply.get(2).and_then(Value::as_bytes).and_then(codec::decode_versions);
                 let positions = positions.filter(|positions| positions.len() == group.len());
                 let (micros, positions) = u64::try_from(micros).ok().zip(positions).ok_or_else(unknown)?;
+                if let Some(epoch) = positions.iter().map(|at| at.epoch).find(|epoch| is_ahead(*epoch, micros)) {
+                    let why = format!("redis answered an epoch ({epoch}) more than a day ahead of its clock");
+                    return Err(ConnectError::Failed(why));
+                }
                 for ((partition, floor), position) in group.iter().zip(floors).zip(positions) {
                     context.lower_floor(*partition, floor, position);
                     context.raise_floor(*partition, position);

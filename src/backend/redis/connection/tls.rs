@@ -1,12 +1,16 @@
 //! TLS for connections to Redis: trusted authorities, and a client certificate.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::backend::redis::config::{RedisConfig, TlsFiles};
+use crate::backend::redis::config::{ClientIdentity, RedisConfig, TlsFiles};
+use crate::backend::redis::schema::log_interval::LogInterval;
+use crate::cache::clock::Moment;
+use crate::sync::Mutex;
 
 /// The failure of setting up TLS.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,54 @@ pub enum TlsError {
     /// An error of the TLS library.
     #[error("tls: {0}")]
     Library(#[from] rustls::Error),
+}
+
+/// TLS of new connections. It follows changes of its files.
+pub struct CurrentTls {
+    files: TlsFiles,
+    current: Mutex<(Option<Contents>, Arc<ClientConfig>)>,
+    log: LogInterval,
+}
+
+/// The contents of the files, in the order of their settings. `None` if a file cannot be read.
+type Contents = Vec<Option<Vec<u8>>>;
+
+// === impl CurrentTls ===
+
+impl CurrentTls {
+    /// Creates it from the files as they were read at the start.
+    pub fn new(files: TlsFiles, config: ClientConfig) -> CurrentTls {
+        CurrentTls { files, current: Mutex::new((None, Arc::new(config))), log: LogInterval::default() }
+    }
+
+    /// Returns the configuration for a new connection. Files that have changed are read again; if
+    /// that fails, those from before are used.
+    pub fn config(&self, now: Moment) -> Arc<ClientConfig> {
+        let contents = Some(contents(&self.files));
+        let mut current = self.current.lock();
+        if current.0 == contents {
+            return current.1.clone();
+        }
+        match client(&self.files) {
+            Ok(config) => {
+                if current.0.is_some() {
+                    tracing::info!("redis: read the changed files of TLS");
+                }
+                *current = (contents, Arc::new(config));
+            }
+            Err(error) => {
+                if self.log.add(1, now).is_some() {
+                    tracing::warn!(%error, "redis: cannot read the files of TLS again; using those from before");
+                }
+            }
+        }
+        current.1.clone()
+    }
+}
+
+fn contents(files: &TlsFiles) -> Contents {
+    let identity = files.identity.iter().flat_map(|identity| [&identity.certificate, &identity.key]);
+    files.ca.iter().chain(identity).map(|path| std::fs::read(path).ok()).collect()
 }
 
 /// Reads the files of TLS, if `config` selects it.
@@ -54,9 +106,9 @@ fn client(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider().into();
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = config.with_root_certificates(roots);
-    let Some((certificate, key)) = &files.identity else { return Ok(config.with_no_client_auth()) };
-    let chain = certificates("redis.tls_cert_file", certificate)?;
-    let setting = "redis.tls_key_file";
+    let Some(ClientIdentity { certificate, key }) = &files.identity else { return Ok(config.with_no_client_auth()) };
+    let chain = certificates("redis.client_cert_file", certificate)?;
+    let setting = "redis.client_key_file";
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(setting, key, pem_words(error)))?;
     config.with_client_auth_cert(chain, private).map_err(|error| failed(setting, key, error.to_string()))
 }

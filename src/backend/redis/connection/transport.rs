@@ -20,7 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::context::RedisContext;
 use super::direct_trips::{DirectTrips, OwedReplies, ReplyRouter, SentTrip};
 use super::large_values::Moved;
-use super::reply_scanner::{ReplyScanner, max_reply_size};
+use super::reply_limits::ReplyLimits;
+use super::reply_scanner::ReplyScanner;
 use crate::backend::redis::config::{Address, RedisConfig};
 use crate::units::format_duration;
 
@@ -59,20 +60,20 @@ pub struct Relay {
 /// Connects to a server. The error is text.
 pub async fn connect(shared: &RedisContext, address: &Address) -> Result<Relay, String> {
     let config = &shared.config;
-    let max_reply = max_reply_size(&config.limits);
+    let limits = ReplyLimits::of(&config.limits);
     let (host, stream) = match address {
         Address::Unix { path } => {
             let stream = within(config, UnixStream::connect(path)).await?;
-            return relay(stream, max_reply, false);
+            return relay(stream, limits, false);
         }
         Address::Tcp { host, port } => (host, within(config, TcpStream::connect((host.as_str(), *port))).await?),
     };
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &shared.tls else { return relay(stream, max_reply, false) };
+    let Some(tls) = &shared.tls else { return relay(stream, limits, false) };
     let name = ServerName::try_from(host.clone()).map_err(|_| format!("no certificate can name {host:?}"))?;
-    let handshake = TlsConnector::from(Arc::new(tls.clone())).connect(name, stream);
+    let handshake = TlsConnector::from(tls.config(shared.clock.now())).connect(name, stream);
     match timeout(config.connect_timeout, handshake).await {
-        Ok(stream) => relay(stream.map_err(|error| handshake_failure(&error))?, max_reply, true),
+        Ok(stream) => relay(stream.map_err(|error| handshake_failure(&error))?, limits, true),
         Err(_) => {
             let limit = format_duration(config.connect_timeout);
             Err(format!("tls: no answer to the handshake within {limit}{PERHAPS_PLAIN}"))
@@ -88,7 +89,7 @@ async fn within<T>(config: &RedisConfig, connecting: impl Future<Output = io::Re
 }
 
 /// Offers a socket to fred and relays between the first connection of this process and the server.
-fn relay<S>(server: S, max_reply: usize, tls: bool) -> Result<Relay, String>
+fn relay<S>(server: S, limits: ReplyLimits, tls: bool) -> Result<Relay, String>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -106,7 +107,7 @@ where
             let _ = std::fs::remove_file(socket);
             if let Ok(client) = client {
                 let owed = OwedReplies::default();
-                let relayed = Relayed { sent_trips, owed: &owed, max_reply, moved: &moved, tls };
+                let relayed = Relayed { sent_trips, owed: &owed, limits, moved: &moved, tls };
                 let why = carry(client, server, relayed).await;
                 why.into_iter().for_each(|why| _ = cause.set(why));
             }
@@ -140,18 +141,18 @@ async fn own_connection(listener: &UnixListener) -> io::Result<UnixStream> {
 struct Relayed<'a> {
     sent_trips: UnboundedReceiver<SentTrip>,
     owed: &'a OwedReplies,
-    max_reply: usize,
+    limits: ReplyLimits,
     moved: &'a Moved,
     tls: bool,
 }
 
 /// Relays until either side ends. Returns the cause if the server's side did.
 async fn carry<S: AsyncRead + AsyncWrite>(mut client: UnixStream, server: S, relayed: Relayed<'_>) -> Option<String> {
-    let Relayed { sent_trips, owed, max_reply, moved, tls } = relayed;
+    let Relayed { sent_trips, owed, limits, moved, tls } = relayed;
     let (from_client, mut to_client) = client.split();
     let (mut from_server, to_server) = split(server);
     let replies = async {
-        let mut router = ReplyRouter::new(ReplyScanner::new(max_reply), owed);
+        let mut router = ReplyRouter::new(ReplyScanner::new(limits), owed);
         let mut buffer = vec![0; REPLIES_BUFFER];
         let mut answered = false;
         loop {
@@ -177,7 +178,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(mut client: UnixStream, server: S, rel
         }
     };
     tokio::select! {
-        () = carry_requests(from_client, to_server, (sent_trips, max_reply), owed, moved) => None,
+        () = carry_requests(from_client, to_server, (sent_trips, limits.reply), owed, moved) => None,
         why = replies => Some(why),
     }
 }
@@ -229,7 +230,7 @@ const PERHAPS_PLAIN: &str = "; if the server does not speak TLS, redis.url has t
 /// The likely cause if a server closes a connection without an answer.
 const PERHAPS_TLS: &str = " before its first answer; if it speaks TLS, redis.url has to begin with rediss";
 /// The likely cause after a TLS handshake.
-const PERHAPS_CERTIFICATE: &str = " before its first answer; if it asks for a certificate of this client, set redis.tls_cert_file and redis.tls_key_file";
+const PERHAPS_CERTIFICATE: &str = " before its first answer; if it asks for a certificate of this client, set redis.client_cert_file and redis.client_key_file";
 
 /// The cause of the end of a connection, with a hint if the server has sent nothing at all.
 fn ended(why: String, answered: bool, tls: bool) -> String {
@@ -261,7 +262,7 @@ fn tls_failure(error: &io::Error) -> Option<String> {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateExpired,
-        ) => "; redis.tls_cert_file and redis.tls_key_file name the certificate of this client",
+        ) => "; redis.client_cert_file and redis.client_key_file name the certificate of this client",
         _ => "",
     };
     Some(format!("tls: {cause}{setting}"))

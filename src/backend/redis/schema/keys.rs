@@ -88,6 +88,11 @@ impl KeySchema {
         }
     }
 
+    /// The partition of a partition's channel.
+    pub fn partition_of_channel(&self, channel: &str) -> Option<u16> {
+        self.partition_in(channel.as_bytes()).filter(|partition| self.channel(*partition) == channel)
+    }
+
     /// The channel of one replica, in the slot of `partition`.
     ///
     /// Ids of replicas are random: no other deployment has the name.
@@ -256,6 +261,8 @@ mod tests {
         assert_eq!(keys.clone().in_database(15).channel(3), "p:{3}:b:15");
         for database in [0, 1] {
             let keys = keys.clone().in_database(database);
+            assert_eq!(keys.partition_of_channel(&keys.channel(3)), Some(3));
+            assert_eq!(keys.partition_of_channel(&keys.replica_channel(3, 1)), None);
             assert!(!keys.is_replica_channel(&keys.channel(3), 1));
             assert!(keys.is_replica_channel(&keys.replica_channel(3, 1), 1));
         }

@@ -1,5 +1,7 @@
 //! An entry as Redis holds it: [`StoredEntry`].
 
+use bytes::Bytes;
+
 use crate::cache::entry::{Content, Tags};
 use crate::cache::version::Version;
 
@@ -27,7 +29,7 @@ pub struct StoredEntry {
     pub cost_millis: u32,
     /// Content. A value is encoded as stored until it is decompressed.
     pub content: Content,
-    /// Encoding of the value.
+    /// Encoding of the value, without its seals.
     pub encoding: u8,
     /// Size of the plain value, bytes.
     pub plain_size: usize,
@@ -35,4 +37,20 @@ pub struct StoredEntry {
     pub content_type: Box<str>,
     /// Tags.
     pub tags: Tags,
+    /// The signed bytes; `None` if it is not signed, or was verified.
+    pub signed: Option<SignedBytes>,
+    /// Latest end of its life by Redis's clock, microseconds, as its writer signed it. `None` if it
+    /// has no end or none was verified.
+    pub latest_end_micros: Option<u64>,
+}
+
+/// The bytes of an entry that its seals cover, with the seals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedBytes {
+    /// Header, value, and seals.
+    pub bytes: Bytes,
+    /// Size of the header, with tags and content type.
+    pub header_size: usize,
+    /// True if there is a seal of an extended end, too.
+    pub is_extended: bool,
 }

@@ -12,6 +12,7 @@ use super::fleet_barrier::FleetChange;
 use super::redis_l2::RedisL2;
 use super::step::SequencedStep;
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::crypto::Protection;
 use crate::backend::redis::schema::reply::{bytes, number};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
@@ -60,20 +61,22 @@ impl EntryStore for RedisL2 {
         Box::pin(async move {
             let Some(first) = removals.first() else { return Err(L2Error::unavailable("no keys were named")) };
             let keys = &self.context.keys;
+            let namespace = first.key.namespace().name();
+            let announcement = self.announcement(partition, namespace, effect_of(mode), ticket);
             let mut args = vec![mode_argument(mode).into()];
             let mut names = Vec::with_capacity(2 * removals.len());
             for Removal { key, source_version } in removals {
                 names.extend([keys.entry(key.as_ref()), keys.lease(key.as_ref()), keys.source(key.as_ref())]);
-                args.push(Value::Bytes(codec::key_name(key.bytes()).into()));
+                args.push(Value::Bytes(announcement.key(key.bytes()).into()));
                 let source = source_version.map(u64::to_be_bytes);
                 args.push(Value::Bytes(source.map_or(Bytes::new(), |source| Bytes::copy_from_slice(&source))));
             }
             let step = SequencedStep {
                 script: Script::Remove,
                 partition,
-                namespace: first.key.namespace().name(),
+                namespace,
                 keys: names,
-                message_head: codec::message_head(false, partition, self.context.replica, ticket),
+                message_head: announcement.head(),
                 args,
                 timeout,
             };
@@ -93,9 +96,12 @@ impl EntryStore for RedisL2 {
         CallContext { timeout, ticket }: CallContext,
     ) -> BoxFuture<'a, Result<Version, L2Error>> {
         Box::pin(async move {
+            let encoded = codec::selector_list(selectors);
+            let announcement = self.announcement(partition, namespace.name(), effect_of(mode), ticket);
+            let message_head = announcement.head_of_selectors(&encoded);
             let args = vec![
                 mode_argument(mode).into(),
-                Value::Bytes(codec::selector_list(selectors).into()),
+                Value::Bytes(encoded.into()),
                 self.context.config.limits.tombstones.to_string().into(),
             ];
             if selectors.iter().any(|selector| matches!(selector, Selector::Pattern(_))) {
@@ -107,7 +113,7 @@ impl EntryStore for RedisL2 {
                 partition,
                 namespace: namespace.name(),
                 keys: self.context.keys.invalidation_hashes(partition, namespace.name()).into(),
-                message_head: codec::message_head(true, partition, self.context.replica, ticket),
+                message_head,
                 args,
                 timeout,
             };
@@ -128,18 +134,22 @@ impl EntryStore for RedisL2 {
                 TouchMode::Extend => "extend",
                 TouchMode::Shorten => "shorten",
             };
+            let namespace = key.namespace().name();
+            let announcement = self.announcement(partition, namespace, codec::SHORTENED, 0);
+            let end = Protection::latest_end(self.redis_now(partition), touch.ttl);
             let args = vec![
                 touch.ttl.map_or(0, |ttl| ttl.as_millis().max(1)).to_string().into(),
                 mode.into(),
-                Value::Bytes(codec::key_name(key.bytes()).into()),
+                Value::Bytes(announcement.key(key.bytes()).into()),
+                Value::Bytes(self.context.protection.extension(key.as_ref(), end).into()),
             ];
             let sent = self.context.clock.now();
             let step = SequencedStep {
                 script: Script::Touch,
                 partition,
-                namespace: key.namespace().name(),
+                namespace,
                 keys: vec![keys.entry(key.as_ref())],
-                message_head: codec::message_head(false, partition, self.context.replica, 0),
+                message_head: announcement.head(),
                 args,
                 timeout: deadline.into(),
             };
@@ -182,7 +192,7 @@ impl RedisL2 {
                 partition,
                 namespace: namespace::DEFAULT,
                 keys: Vec::new(),
-                message_head: codec::message_head(false, partition, self.context.replica, 0),
+                message_head: Vec::new(),
                 args: vec![(MAX_NAMESPACES + 1).to_string().into()],
                 timeout: deadline.into(),
             })
@@ -204,5 +214,13 @@ fn mode_argument(mode: Mode) -> &'static str {
     match mode {
         Mode::Remove => "remove",
         Mode::MarkStale => "mark",
+    }
+}
+
+/// The effect of an invalidation, as messages number it.
+fn effect_of(mode: Mode) -> u8 {
+    match mode {
+        Mode::Remove => codec::REMOVED,
+        Mode::MarkStale => codec::MARKED,
     }
 }

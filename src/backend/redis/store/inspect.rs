@@ -99,7 +99,12 @@ impl RedisL2 {
     ) -> Result<Stored, L2Error> {
         let stored_size = codec::stored_size(&bytes).unwrap_or(bytes.len()) as u64;
         let too_large = bytes.len() > self.last_byte();
-        let Some(mut stored) = codec::decode_entry(bytes).filter(|_| !too_large) else {
+        let decoded = codec::decode_entry(bytes).filter(|_| !too_large);
+        let opened = match decoded {
+            Some(stored) => self.open(key.as_ref(), stored, &shard.primary.clock).await,
+            None => None,
+        };
+        let Some(mut stored) = opened else {
             return Ok(Stored { entry: None, size: 0, stored_size, not_served: Some(NotServed::Unreadable) });
         };
         let StoredEntry { version, written_micros, ref tags, .. } = stored;

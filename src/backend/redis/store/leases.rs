@@ -59,18 +59,21 @@ impl LeaseStore for RedisL2 {
         Box::pin(async move {
             let keys = &self.context.keys;
             let partition = key.as_ref().partition(keys.partitions());
+            let namespace = key.namespace().name();
+            let effect = if release.failed { codec::FAILED } else { codec::RELEASED };
+            let announcement = self.announcement(partition, namespace, effect, 0);
             let args = vec![
                 lease_argument(release.lease),
                 release.pause.as_millis().to_string().into(),
-                Value::Bytes(codec::key_name(key.bytes()).into()),
+                Value::Bytes(announcement.key(key.bytes()).into()),
                 if release.failed { "failed" } else { "" }.into(),
             ];
             let step = SequencedStep {
                 script: Script::Release,
                 partition,
-                namespace: key.namespace().name(),
+                namespace,
                 keys: vec![keys.lease(key.as_ref())],
-                message_head: codec::message_head(false, partition, self.context.replica, 0),
+                message_head: announcement.head(),
                 args,
                 timeout: deadline.into(),
             };

@@ -22,7 +22,6 @@ use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::command_metrics::CommandKind;
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
-use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::invalidation_record::ActivePatterns;
 use crate::backend::redis::schema::reply::{bytes, number};
 use crate::backend::redis::schema::scripts::Script;
@@ -221,6 +220,6 @@ struct ReclaimStep<'a> {
 async fn step(tier: &RedisL2, step: ReclaimStep<'_>) -> Result<CompletedStep, L2Error> {
     let ReclaimStep { script, partition, namespace, keys, args } = step;
     let timeout = tier.context().clock.now().plus(COMMAND_TIMEOUT).into();
-    let message_head = codec::message_head(true, partition, tier.context().replica, 0);
-    tier.step(SequencedStep { script, partition, namespace, keys, message_head, args, timeout }).await
+    // Nothing is announced: the invalidation was.
+    tier.step(SequencedStep { script, partition, namespace, keys, message_head: Vec::new(), args, timeout }).await
 }

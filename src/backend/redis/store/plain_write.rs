@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::Announcement;
 use crate::backend::redis::schema::compression::Packed;
 use crate::backend::redis::schema::keys::KeySchema;
 use crate::cache::namespace::Namespace;
@@ -99,16 +100,10 @@ impl PlainEntry {
     }
 
     /// Adds the key to a message, without tags.
-    pub fn announce(&self, message: &mut Vec<u8>) {
+    pub fn announce(&self, announcement: &Announcement<'_>, message: &mut Vec<u8>) {
         message.reserve(KEY_OVERHEAD + self.key_size);
-        message.put_u16(self.key_size as u16);
-        message.put_slice(&self.name[self.key_at()..]);
+        announcement.add_key(&self.name[self.name.len() - self.key_size..], message);
         message.put_u16(0);
-    }
-
-    /// Size of the name before the key.
-    pub fn key_at(&self) -> usize {
-        self.name.len() - self.key_size
     }
 }
 

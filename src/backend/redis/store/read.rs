@@ -18,6 +18,7 @@ use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::HeadLife;
 use crate::backend::redis::schema::compression_pool;
+use crate::backend::redis::schema::crypto::Subject;
 use crate::backend::redis::schema::invalidation_record::earlier;
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
 use crate::backend::redis::schema::reply::bytes;
@@ -136,13 +137,26 @@ impl RedisL2 {
                 stored.marked_micros = earlier(stored.marked_micros, since);
                 // A marked entry without a stale window is gone.
                 if since == 0 || stored.window_millis > 0 {
-                    let unpacked = compression_pool::unpack(stored, self.context.config.limits.value_size).await;
-                    let unpacked = unpacked.or_else(|| self.undecodable());
-                    read.entry = unpacked.map(|stored| entry_at(clock, partition, stored, ttl, sent_at));
+                    let opened = self.open(key, stored, clock).await;
+                    read.entry = opened.map(|stored| entry_at(clock, partition, stored, ttl, sent_at));
                 }
             }
         }
         Ok(read)
+    }
+
+    /// Verifies, decrypts and decompresses an entry that was read for `key`. Counts one that is
+    /// refused.
+    pub(super) async fn open(&self, key: KeyRef<'_>, stored: StoredEntry, clock: &RedisClock) -> Option<StoredEntry> {
+        let (context, now) = (&self.context, self.context.clock.now());
+        let bounds = (context.config.limits.value_size, clock.at_least(now));
+        match compression_pool::open(stored, key, &context.protection, bounds).await {
+            Ok(opened) => Some(opened),
+            Err(refusal) => {
+                context.refusals.record(Subject::Entry, refusal, now);
+                self.undecodable()
+            }
+        }
     }
 
     /// Remembers the active patterns in the counter.
@@ -255,9 +269,14 @@ pub(crate) fn entry_at(clock: &RedisClock, partition: u16, stored: StoredEntry, 
         _ if stored.ttl_millis > 0 => (written_at.plus(millis(stored.ttl_millis)), Moment::FOREVER),
         _ => (Moment::FOREVER, Moment::FOREVER),
     };
+    // The writer's signature bounds what anyone may have made of it in Redis.
+    let latest = stored.latest_end_micros.map_or(Moment::FOREVER, |end| sent_at.plus(clock.until(end, sent_at)));
+    let (expires_at, kept_until) = (expires_at.min(latest), kept_until.min(latest.plus(millis(stored.window_millis))));
     let slides = (stored.slide_micros > 0).then(|| Sliding {
         idle: millis(stored.ttl_millis),
-        until: written_at.plus(Duration::from_micros(stored.slide_micros.saturating_sub(stored.written_micros))),
+        until: written_at
+            .plus(Duration::from_micros(stored.slide_micros.saturating_sub(stored.written_micros)))
+            .min(latest),
     });
     let details = Details {
         tags: stored.tags,

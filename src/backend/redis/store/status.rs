@@ -24,6 +24,7 @@ impl TierStatus for RedisL2 {
             errors: self.context.errors.get(),
             undecodable: self.undecodable.get(),
             foreign_messages: self.context.foreign.count.get(),
+            refused: self.context.refusals.counts(),
             bus_lag: self.context.lag.snapshot(),
             connections_up: supervisors().filter(|one| one.connection().is_some()).count() as u64,
             connections_down: supervisors().filter(|one| one.connection().is_none()).count() as u64,

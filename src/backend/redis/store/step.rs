@@ -14,6 +14,8 @@ use crate::backend::redis::connection::large_values::{Load, SMALL_VALUE_BYTES};
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::Announcement;
+use crate::backend::redis::schema::crypto::{MessageFields, Protection};
 use crate::backend::redis::schema::invalidation_record::ActivePatterns;
 use crate::backend::redis::schema::reply::{bytes, number, status};
 use crate::backend::redis::schema::scripts::Script;
@@ -60,6 +62,35 @@ impl RedisL2 {
             }
         }
         Err(L2Error::unavailable("too many concurrent pattern invalidations"))
+    }
+
+    /// The message of a step of `effect` in `namespace`.
+    pub(crate) fn announcement<'a>(
+        &'a self,
+        partition: u16,
+        namespace: &'a str,
+        effect: u8,
+        ticket: u64,
+    ) -> Announcement<'a> {
+        let protection = &*self.context.protection;
+        let now_micros = if protection.signs() { self.redis_now(partition) } else { 0 };
+        let fields = MessageFields {
+            partition,
+            origin: self.context.replica,
+            ticket,
+            void_after: Protection::void_after(now_micros),
+            effect,
+            namespace: namespace.as_bytes(),
+        };
+        Announcement::new(fields, protection)
+    }
+
+    /// The latest time that the clock of a partition's primary may show now, microseconds; 0 if it is
+    /// not known. Then nothing can be sent to it either.
+    pub(super) fn redis_now(&self, partition: u16) -> u64 {
+        let now = self.context.clock.now();
+        let latest = |shard: Arc<Shard>| Some(shard.primary.clock.at(now)?.0);
+        self.executor.shard(partition).ok().and_then(latest).unwrap_or(0)
     }
 
     /// Remembers a list of active patterns.
@@ -133,6 +164,8 @@ impl RedisL2 {
     ) -> Result<Result<CompletedStep, ActivePatterns>, L2Error> {
         let position = number(&reply, 1).zip(number(&reply, 2));
         let position = position.and_then(|(epoch, sequence)| Version::checked(epoch, sequence));
+        let may_begin = |position: &Version| shard.primary.clock.may_begin(position.epoch, self.context.clock.now());
+        let position = position.filter(may_begin);
         match status(&reply) {
             Some("OK") => {
                 let position = position.filter(|position| position.epoch > 0);

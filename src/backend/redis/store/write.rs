@@ -12,6 +12,7 @@ use super::step::SequencedStep;
 use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::large_values::SMALL_VALUE_BYTES;
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::Announcement;
 use crate::backend::redis::schema::compression::Packed;
 use crate::backend::redis::schema::compression_pool;
 use crate::backend::redis::schema::reply::{bytes, number};
@@ -31,8 +32,14 @@ impl RedisL2 {
     ) -> Result<Vec<WriteResult>, L2Error> {
         let Some(first) = writes.first() else { return Ok(Vec::new()) };
         let mut values = Vec::with_capacity(writes.len());
+        let protection = &self.context.protection;
+        let now_micros = if protection.signs() { self.redis_now(partition) } else { 0 };
+        if protection.signs() && now_micros == 0 {
+            return Err(L2Error::unavailable("not connected to redis"));
+        }
         for write in writes {
-            values.push(compression_pool::pack(write).await);
+            let packed = compression_pool::pack(write, protection, now_micros).await;
+            values.push(packed.map_err(|_| L2Error::unavailable("a value could not be encrypted"))?);
         }
         let sent_at = self.context.clock.now();
         // A change with a ticket has a message of its own.
@@ -73,13 +80,14 @@ impl RedisL2 {
         CallContext { timeout, ticket }: CallContext,
     ) -> Result<Vec<WriteResult>, L2Error> {
         let Some(namespace) = writes.first().map(|write| write.key.namespace()) else { return Ok(Vec::new()) };
+        let announcement = self.announcement(partition, namespace.name(), codec::SET, ticket);
         let send = |part: String, timeout: Timeout| {
             let mut args = vec![part.into()];
             let mut names = Vec::with_capacity(2 * writes.len());
             for (write, value) in writes.iter().zip(values) {
-                self.add_write(write, value, &mut names, &mut args);
+                self.add_write(write, (value, announcement), &mut names, &mut args);
             }
-            let message_head = codec::message_head(false, partition, self.context.replica, ticket);
+            let message_head = announcement.head();
             let (script, namespace) = (Script::Write, namespace.name());
             self.step(SequencedStep { script, partition, namespace, keys: names, message_head, args, timeout })
         };
@@ -105,7 +113,13 @@ impl RedisL2 {
         writes.iter().zip(results).map(|(write, result)| read_result(write, result, position, sent)).collect()
     }
 
-    fn add_write(&self, write: &Write, value: &Packed, names: &mut Vec<Bytes>, args: &mut Vec<Value>) {
+    fn add_write(
+        &self,
+        write: &Write,
+        (value, announcement): (&Packed, Announcement<'_>),
+        names: &mut Vec<Bytes>,
+        args: &mut Vec<Value>,
+    ) {
         let keys = &self.context.keys;
         let Write { key, entry, condition, request } = write;
         names.extend([keys.entry(key.as_ref()), keys.lease(key.as_ref())]);
@@ -117,7 +131,7 @@ impl RedisL2 {
             entry.lifetime.sliding.map_or(0, |longest| longest.as_micros()).to_string().into(),
             Value::Bytes(codec::entry_header(entry, value.encoding).into()),
             Value::Bytes(value.bytes.clone()),
-            Value::Bytes(codec::key_name(key.bytes()).into()),
+            Value::Bytes(announcement.key(key.bytes()).into()),
             Value::Bytes(codec::tag_list(&entry.tags).into()),
             if request.is_some() { "request" } else { "" }.into(),
         ]);

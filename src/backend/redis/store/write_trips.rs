@@ -26,6 +26,9 @@ use crate::backend::redis::connection::large_values::TRIP_BYTES;
 use crate::backend::redis::connection::redis_connection::Connection;
 use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
+use crate::backend::redis::schema::codec::Announcement;
+use crate::backend::redis::schema::codec::entry_layout::MAC_SIZE;
+use crate::backend::redis::schema::crypto::{MessageFields, Protection};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
 use crate::cache::namespace::Namespace;
@@ -235,29 +238,43 @@ impl WriteTrips {
         }
         request.number(steps.iter().map(|step| step.not_after).min().unwrap_or(0));
         request.argument(connection.identity.as_bytes());
+        let protection = &*self.context.protection;
         let mut facts = Vec::with_capacity(128);
         for step in steps {
             facts.clear();
             self.put_facts(step, &mut facts);
+            let namespace = step.namespace.clone();
+            let announcement = Announcement::new(self.message_fields(step, &namespace), protection);
             request.argument(&facts);
-            request.argument(&codec::message_head(false, step.partition, self.context.replica, 0));
-            let mut message = codec::set_effect(step.namespace.name());
+            request.argument(&announcement.head());
+            let mut message = announcement.effect();
             for entry in step.writes.iter_mut().flat_map(|pending| pending.write.entries.drain(..)) {
                 request.number(entry.kept);
                 request.argument(&entry.bytes);
-                entry.announce(&mut message);
+                entry.announce(&announcement, &mut message);
             }
             request.argument(&message);
         }
         request
     }
 
+    /// Returns what the message of a step says beside its keys.
+    fn message_fields<'a>(&self, step: &TripStep, namespace: &'a Namespace) -> MessageFields<'a> {
+        MessageFields {
+            partition: step.partition,
+            origin: self.context.replica,
+            ticket: 0,
+            void_after: Protection::void_after(step.not_after),
+            effect: codec::SET,
+            namespace: namespace.name().as_bytes(),
+        }
+    }
+
     /// Writes the facts of a step, as the script reads them.
     fn put_facts(&self, step: &TripStep, facts: &mut Vec<u8>) {
         let schema = &self.context.keys;
-        let key_at = step.entries().next().map_or(0, PlainEntry::key_at);
         facts.put_u16(step.entries().count() as u16);
-        facts.put_u16(key_at as u16);
+        facts.put_u16(if self.context.protection.signs() { MAC_SIZE as u16 } else { 0 });
         facts.put_u64(step.not_after);
         facts.put_u64(step.seen.sequence);
         facts.put_u64(step.seen.epoch);

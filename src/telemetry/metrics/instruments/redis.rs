@@ -105,6 +105,16 @@ pub static INSTRUMENTS: &[Instrument] = &[
         Counter(|at, emit| emit(&[], at.report.l2.undecodable)),
     ),
     instrument(
+        "twintier.redis.refused",
+        "",
+        &["what", "reason"],
+        "Entries and messages in Redis without a valid signature or encryption, which are not used (redis.mac_key_files, redis.encryption_key_files)",
+        Counter(|at, emit| {
+            let refused = &at.report.l2.refused;
+            refused.iter().for_each(|(what, reason, count)| emit(&[what, reason], *count));
+        }),
+    ),
+    instrument(
         "twintier.redis.memory.usage",
         "By",
         &[],

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes};
 use proptest::prelude::*;
 
-use super::entry::HEADER;
+use super::entry_layout::HEADER;
 use super::message::{FAILED, RELEASED};
 use super::*;
 use crate::backend::redis::schema::compression::Packed;
+use crate::backend::redis::schema::crypto::{MessageFields, Protection, ProtectionConfig, Refusal};
 use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::lifetime::Lifetime;
@@ -32,6 +33,19 @@ fn packed(version: Version, written: u64, entry: &NewEntry, compression: Compres
     bytes.extend(entry_header(entry, value.encoding));
     bytes.extend(value.bytes);
     bytes.into()
+}
+
+/// A deployment without keys.
+fn plain() -> Protection {
+    Protection::new(&ProtectionConfig::default(), "p", 0)
+}
+
+fn receiver(replica: u64, protection: &Protection) -> Receiver<'_> {
+    Receiver { replica, protection, now_micros: None }
+}
+
+fn fields(partition: u16, origin: u64, ticket: u64) -> MessageFields<'static> {
+    MessageFields { partition, origin, ticket, void_after: 0, effect: REMOVED, namespace: b"n" }
 }
 
 fn content() -> impl Strategy<Value = Content> {
@@ -96,7 +110,9 @@ proptest! {
         partition in any::<u16>(), origin in any::<u64>(), ticket in any::<u64>(), sequence in 0u64..1 << 53,
     ) {
         let selectors = [Selector::Namespace, Selector::Prefix("a:b".into()), Selector::Tag("t".into()), Selector::Pattern("*".into())];
-        let mut bytes = message_head(keys.is_empty(), partition, origin, ticket);
+        let protection = plain();
+        let announcement = Announcement::new(fields(partition, origin, ticket), &protection);
+        let mut bytes = if keys.is_empty() { announcement.head_of_selectors(b"") } else { announcement.head() };
         for number in [7, sequence, 99] {
             bytes.put_u64(number);
         }
@@ -104,7 +120,7 @@ proptest! {
         bytes.extend(named("some.name"));
         let tags = |tag: &str| Tags::new(Some(Bytes::copy_from_slice(tag.as_bytes())).filter(|tag| !tag.is_empty()).into_iter().collect());
         for (key, tag) in &keys {
-            bytes.extend(key_name(key));
+            bytes.extend(announcement.key(key));
             let list = tag_list(&tags(tag));
             bytes.put_u16(list.len() as u16);
             bytes.extend(list);
@@ -112,7 +128,8 @@ proptest! {
         if keys.is_empty() {
             bytes.extend(selector_list(&selectors));
         }
-        let Some(Published::Change { message, micros, origin: by, ticket: under }) = decode_message(&bytes.into(), origin) else {
+        let decoded = decode_message(&bytes.into(), receiver(origin, &protection));
+        let Ok(Published::Change { message, micros, origin: by, ticket: under }) = decoded else {
             panic!("a change");
         };
         prop_assert_eq!((micros, by, under.unwrap_or(0)), (99, origin, ticket));
@@ -128,20 +145,25 @@ proptest! {
 
     #[test]
     fn a_lease_given_back_reads_back(key in proptest::collection::vec(any::<u8>(), 1..50), failed in any::<bool>()) {
-        let mut bytes = message_head(false, 1, 2, 0);
+        let protection = plain();
+        let announcement = Announcement::new(fields(1, 2, 0), &protection);
+        let mut bytes = announcement.head();
         bytes.put_bytes(0, 24);
         bytes.put_u8(if failed { FAILED } else { RELEASED });
         bytes.extend(named("n"));
-        bytes.extend(key_name(&key));
+        bytes.extend(announcement.key(&key));
         bytes.put_u16(0);
         let released = Published::Released { namespace: "n".into(), key: key.into(), failed };
-        prop_assert_eq!(decode_message(&bytes.into(), 2), Some(released));
+        prop_assert_eq!(decode_message(&bytes.into(), receiver(2, &protection)), Ok(released));
     }
 
     #[test]
     fn garbage_is_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let bytes = Bytes::from(bytes);
-        let _ = (decode_entry(bytes.clone()), decode_message(&bytes, 1), decode_private(&bytes), decode_version(&bytes));
+        let protection = plain();
+        let by = receiver(1, &protection);
+        let _ = (decode_message(&bytes, by), decode_private(&bytes, by));
+        let _ = (decode_entry(bytes.clone()), decode_version(&bytes));
     }
 
     #[test]
@@ -162,22 +184,26 @@ fn a_foreign_value_of_any_kind_is_refused() {
 
 #[test]
 fn an_echo_reads_back() {
-    let mut bytes = echo_head(42);
+    let protection = plain();
+    let mut bytes = echo_head(42, &protection);
     for (partition, epoch, sequence) in [(3, 1, 10), (9, 2, 20)] {
         bytes.put_u16(partition);
         bytes.put_u64(epoch);
         bytes.put_u64(sequence);
     }
     let positions = vec![(3, Version::new(1, 10)), (9, Version::new(2, 20))];
-    assert_eq!(decode_private(&bytes), Some(Private::Echo(42, Echo { positions })));
+    let by = receiver(1, &protection);
+    assert_eq!(decode_private(&bytes, by), Ok(Private::Echo(42, Echo { positions })));
     bytes.pop();
-    assert_eq!(decode_private(&bytes), None);
+    assert_eq!(decode_private(&bytes, by), Err(Refusal::Damaged));
 }
 
 #[test]
 fn a_confirmation_reads_back() {
     let confirmation = Private::Confirmation { ticket: 1, partition: 2, replica: 3 };
-    assert_eq!(decode_private(&super::confirmation(1, 2, 3)), Some(confirmation));
+    let protection = plain();
+    let bytes = super::confirmation(1, 2, 3, 4, &protection);
+    assert_eq!(decode_private(&bytes, receiver(4, &protection)), Ok(confirmation));
     assert_eq!(registered_replica(&replica_field(7)), Some(7));
 }
 
@@ -210,6 +236,8 @@ fn a_bomb_is_not_unpacked() {
 fn an_encoding_that_is_not_known_is_not_read() {
     let entry = NewEntry::new(Content::Value(vec![0; 1000].into()), Lifetime::of(Duration::from_secs(1)));
     let mut bytes = packed(Version::new(1, 2), 3, &entry, Compression::Lz4).to_vec();
-    bytes[79] = 3;
-    assert_eq!(decode_entry(bytes.into()), None);
+    for encoding in [3, 0x12 | 0x80, 0x42, 0x8, 0x12, 0x22] {
+        bytes[79] = encoding;
+        assert_eq!(decode_entry(Bytes::copy_from_slice(&bytes)), None, "{encoding}");
+    }
 }

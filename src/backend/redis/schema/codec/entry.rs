@@ -3,8 +3,11 @@
 use bytes::{BufMut, Bytes};
 
 use super::byte_reader::ByteReader;
+use super::entry_layout::{
+    COMPRESSION, ENCRYPTED, ENVELOPE_SIZE, EXTENDED, HEADER, MAX_PROTECTION_SIZE, SEAL_SIZE, SIGNED, WRITTEN_BY_SCRIPT,
+};
 use crate::backend::redis::schema::compression::is_known;
-use crate::backend::redis::schema::stored_entry::StoredEntry;
+use crate::backend::redis::schema::stored_entry::{SignedBytes, StoredEntry};
 use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::policy::limits::MAX_CONTENT_TYPE_BYTES;
 use crate::cache::version::Version;
@@ -38,6 +41,8 @@ pub fn entry_header(entry: &NewEntry, encoding: u8) -> Vec<u8> {
 }
 
 /// Decodes an entry. `None` if it is damaged or foreign.
+///
+/// A seal is not verified, and a value not decrypted.
 pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     let mut reader = ByteReader(&bytes);
     if reader.take(2)? != ENTRY_MAGIC {
@@ -51,9 +56,17 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
     let (tags, content_type) = (usize::from(reader.u16()?), usize::from(reader.u8()?));
     let tags = read_tags(&bytes, reader.take(tags)?)?;
     let content_type = std::str::from_utf8(reader.take(content_type)?).ok()?.into();
-    let value = bytes.split_off(bytes.len() - reader.0.len());
+    let header_size = bytes.len() - reader.0.len();
+    let (seals, encoding) = (encoding & (SIGNED | EXTENDED), encoding & !(SIGNED | EXTENDED));
+    let signed = (seals != 0).then(|| SignedBytes {
+        bytes: bytes.slice(WRITTEN_BY_SCRIPT..),
+        header_size: header_size - WRITTEN_BY_SCRIPT,
+        is_extended: seals & EXTENDED != 0,
+    });
+    let mut value = bytes.split_off(header_size);
+    value.truncate(value.len().checked_sub(size_of_seals(seals)?)?);
     let content = match flags & KNOWN_ABSENT {
-        0 if is_known(encoding, value.len(), plain as usize) => Content::Value(value),
+        0 if is_possible(encoding, value.len(), plain as usize) => Content::Value(value),
         KNOWN_ABSENT if encoding == 0 && value.is_empty() => Content::KnownAbsent,
         _ => return None,
     };
@@ -73,7 +86,28 @@ pub fn decode_entry(mut bytes: Bytes) -> Option<StoredEntry> {
         plain_size: plain as usize,
         content_type,
         tags,
+        signed,
+        latest_end_micros: None,
     })
+}
+
+/// The size of the seals at the end of an entry. `None` if there cannot be such.
+fn size_of_seals(seals: u8) -> Option<usize> {
+    match seals {
+        0 => Some(0),
+        SIGNED => Some(SEAL_SIZE),
+        EXTENDED => None,
+        _ => Some(2 * SEAL_SIZE),
+    }
+}
+
+/// Returns true if `stored` bytes of this encoding may be a value of `plain` bytes.
+fn is_possible(encoding: u8, stored: usize, plain: usize) -> bool {
+    if encoding & ENCRYPTED == 0 {
+        return is_known(encoding, stored, plain);
+    }
+    encoding & !(ENCRYPTED | COMPRESSION) == 0
+        && stored.checked_sub(ENVELOPE_SIZE).is_some_and(|stored| is_known(encoding & COMPRESSION, stored, plain))
 }
 
 /// The size of an entry's value as it is stored, bytes.
@@ -83,12 +117,15 @@ pub fn stored_size(bytes: &[u8]) -> Option<usize> {
     bytes.len().checked_sub(head).filter(|_| bytes.starts_with(&ENTRY_MAGIC))
 }
 
-/// Returns the largest size of an entry that begins with `bytes`: compressed, it is smaller.
+/// Returns the largest size of an entry that begins with `bytes`: compressed, it is smaller, and it
+/// may lack seals.
 pub fn size_in_head(bytes: &[u8]) -> Option<usize> {
     let plain = u32::from_be_bytes(bytes.get(80..84)?.try_into().ok()?) as usize;
     let (tags, content_type) = (bytes.get(84..86)?.try_into().ok()?, usize::from(*bytes.get(86)?));
     let head = HEADER + usize::from(u16::from_be_bytes(tags)) + content_type;
-    bytes.starts_with(&ENTRY_MAGIC).then_some(head + plain)
+    let is_protected = bytes.get(79).is_some_and(|encoding| encoding & !COMPRESSION != 0);
+    let protection = if is_protected { MAX_PROTECTION_SIZE } else { 0 };
+    bytes.starts_with(&ENTRY_MAGIC).then_some(head + plain + protection)
 }
 
 /// The part of an entry's head that shows its end.
@@ -160,12 +197,9 @@ pub fn read_tags(bytes: &Bytes, list: &[u8]) -> Option<Tags> {
 /// Bytes at the start of an entry that [`decode_head`] needs: the head, and the largest number of
 /// tags.
 pub const HEAD: usize = HEADER + 64 * 256;
-/// Bytes of an entry before its tags.
-pub(super) const HEADER: usize = 87;
-
 /// Returns the size of the largest entry whose value has at most `value_size` bytes.
 pub const fn max_entry_size(value_size: usize) -> usize {
-    HEAD + MAX_CONTENT_TYPE_BYTES + value_size
+    HEAD + MAX_CONTENT_TYPE_BYTES + value_size + MAX_PROTECTION_SIZE
 }
 
 /// Decodes version, time of writing (microseconds) and tags from the start of an entry.

@@ -8,11 +8,20 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::backend::redis::schema::crypto::{MessageFields, Protection, ProtectionConfig, Refusal};
 use crate::cache::entry::{Content, NewEntry, Tags};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::lifetime::Lifetime;
 use crate::cache::tier::bus::{Change, ChangedKey, Covers, Echo, Effect, Message};
 use crate::cache::version::Version;
+
+fn plain() -> Protection {
+    Protection::new(&ProtectionConfig::default(), "p", 0)
+}
+
+fn receiver(protection: &Protection) -> Receiver<'_> {
+    Receiver { replica: 1, protection, now_micros: None }
+}
 
 fn number(number: u64) -> [u8; 8] {
     number.to_be_bytes()
@@ -32,10 +41,10 @@ fn message(kind: u8, effect: u8, rest: &[u8]) -> Bytes {
     [&[1, kind, 0, 3], &numbers[..], &[effect], b"\x01n", rest].concat().into()
 }
 
-fn change(effect: Effect, covers: Covers) -> Option<Published> {
+fn change(effect: Effect, covers: Covers) -> Result<Published, Refusal> {
     let change = Change { namespace: "n".into(), effect, covers };
     let message = Message { partition: 3, version: Version::new(7, 9), change, own: false };
-    Some(Published::Change { message, micros: 5, origin: 170, ticket: None })
+    Ok(Published::Change { message, micros: 5, origin: 170, ticket: None })
 }
 
 #[test]
@@ -67,20 +76,26 @@ fn an_entry_is_written() {
 #[test]
 fn a_change_of_keys_is_read() {
     let key = ChangedKey { key: "k".into(), tags: Tags::new(vec!["a".into()]) };
-    assert_eq!(decode_message(&message(1, 1, b"\0\x01k\0\x02\x01a"), 1), change(Effect::Set, Covers::Keys(vec![key])));
+    let read = decode_message(&message(1, 1, b"\0\x01k\0\x02\x01a"), receiver(&plain()));
+    assert_eq!(read, change(Effect::Set, Covers::Keys(vec![key])));
 }
 
 #[test]
 fn a_change_of_what_is_selected_is_read() {
     let selected = Covers::Selected(vec![Selector::Prefix("a:b".into()), Selector::Namespace]);
-    assert_eq!(decode_message(&message(2, 3, b"\x01\0\x03a:b\0\0\0"), 1), change(Effect::Marked, selected));
+    let read = decode_message(&message(2, 3, b"\x01\0\x03a:b\0\0\0"), receiver(&plain()));
+    assert_eq!(read, change(Effect::Marked, selected));
 }
 
 #[test]
 fn messages_are_written() {
-    assert_eq!(message_head(false, 3, 170, 0), message(1, 1, b"")[..20]);
-    assert_eq!(message_head(true, 3, 170, 0), message(2, 1, b"")[..20]);
-    assert_eq!((named("n"), key_name(b"k")), (b"\x01n".to_vec(), b"\0\x01k".to_vec()));
+    let fields = MessageFields { partition: 3, origin: 170, ticket: 0, void_after: 1, effect: SET, namespace: b"n" };
+    let protection = plain();
+    let announcement = Announcement::new(fields, &protection);
+    assert_eq!(announcement.head(), message(1, 1, b"")[..20]);
+    assert_eq!(announcement.head_of_selectors(b"x"), message(2, 1, b"")[..20]);
+    assert_eq!((named("n"), announcement.key(b"k")), (b"\x01n".to_vec(), b"\0\x01k".to_vec()));
+    assert_eq!(announcement.effect(), message(1, 1, b"")[44..]);
     assert_eq!(tag_list(&Tags::new(vec!["a".into()])), b"\x01a");
     let selectors =
         [Selector::Namespace, Selector::Prefix("p".into()), Selector::Tag("t".into()), Selector::Pattern("*".into())];
@@ -91,9 +106,10 @@ fn messages_are_written() {
 fn an_echo_and_a_confirmation_are_read_and_written() {
     let echo = [&[1, 3][..], &number(42), &[0, 3], &number(7), &number(9)].concat();
     let positions = vec![(3, Version::new(7, 9))];
-    assert_eq!(decode_private(&echo), Some(Private::Echo(42, Echo { positions })));
-    assert_eq!(echo_head(42), echo[..10]);
-    assert_eq!(confirmation(1, 2, 3), [&[1, 4][..], &number(1), &[0, 2], &number(3)].concat());
+    let protection = plain();
+    assert_eq!(decode_private(&echo, receiver(&protection)), Ok(Private::Echo(42, Echo { positions })));
+    assert_eq!(echo_head(42, &protection), echo[..10]);
+    assert_eq!(confirmation(1, 2, 3, 4, &protection), [&[1, 4][..], &number(1), &[0, 2], &number(3)].concat());
 }
 
 #[test]

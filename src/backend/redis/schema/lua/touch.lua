@@ -1,8 +1,10 @@
 -- Changes the time to live of a live entry. KEYS[2] entry. ARGV: 8 time to live (ms) from now on, 0
--- for no end, 9 'overwrite', 'extend' or 'shorten', 10 key as messages name it. Announces only a
+-- for no end, 9 'overwrite', 'extend' or 'shorten', 10 key as messages name it, 11 seal of the new end
+-- for an entry that is signed, '' for none: it follows the entry's own seal. Announces only a
 -- shorter life: L1 holds no entry for longer than it lived here. Returns the version of the entry,
 -- the kind of the change, and the remaining time to live (ms, -1 for no end).
 local SHORTENED = 4
+local SIGNED, EXTENDED, ENCODING_AT = 16, 64, 79
 local UNCHANGED, SET, MADE_SHORTER, CAPPED = 0, 1, 2, 3
 local head = head_of(KEYS[2])
 if not lives(KEYS[2], head) then
@@ -28,6 +30,12 @@ end
 if head.slide == 0 then
   local since = ttl == 0 and 0 or math.floor((now - head.written) / 1000)
   redis.call('SETRANGE', KEYS[2], 26, struct.pack('>I8', ttl == 0 and 0 or math.max(ttl + since, 1)))
+end
+local encoding = head.bytes:byte(ENCODING_AT + 1)
+if longer and ARGV[11] ~= '' and flag(encoding, SIGNED) then
+  local again = flag(encoding, EXTENDED)
+  local size = redis.call('SETRANGE', KEYS[2], ENCODING_AT, string.char(again and encoding or encoding + EXTENDED))
+  redis.call('SETRANGE', KEYS[2], again and size - #ARGV[11] or size, ARGV[11])
 end
 if ttl == 0 then
   redis.call('PERSIST', KEYS[2])

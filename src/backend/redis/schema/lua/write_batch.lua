@@ -2,7 +2,7 @@
 -- request id. A text of its own, without the other parts: it runs for almost every write. KEYS for
 -- each step: the counter of its partition, then the names of its entries. ARGV: 1 earliest not-after
 -- of the steps (microseconds of Redis's clock), 2 identity, then for each step: its facts (number of
--- entries, size of a name before the key, not-after, sequence that the replica has seen, epoch, epoch
+-- entries, size of a MAC in the message, not-after, sequence that the replica has seen, epoch, epoch
 -- as text, field of the namespace, channel), head of the message, for each entry the time (ms) that it
 -- is kept (0 no end) and its header and value, and the message after its position and time. An entry
 -- larger than LARGE has room for its beginning: Lua reads every byte of a string that it builds. The
@@ -33,13 +33,15 @@ local function tags_of(name)
   return size == 0 and '' or call('GETRANGE', name, HEAD, HEAD + size - 1)
 end
 
--- The message after its position and time, with the tags that the entries have had.
-local function with_tags(field, first, last, skip)
-  local namespace = field:sub(3)
-  local parts = {'\1', string.char(#namespace), namespace}
+-- The message after its position and time, with the tags that the entries have had: in place of the
+-- empty ones after each key, and its MAC if it has one.
+local function with_tags(message, first, last, mac)
+  local at = 3 + message:byte(2)
+  local parts = {message:sub(1, at - 1)}
   for entry = first, last do
-    local key, tags = KEYS[entry]:sub(skip + 1), tags_of(KEYS[entry])
-    parts[#parts + 1] = pack('>I2', #key) .. key .. pack('>I2', #tags) .. tags
+    local size, tags = 2 + unpack('>I2', message, at) + mac, tags_of(KEYS[entry])
+    parts[#parts + 1] = message:sub(at, at + size - 1) .. pack('>I2', #tags) .. tags
+    at = at + size + 2
   end
   return table.concat(parts)
 end
@@ -47,7 +49,7 @@ end
 local sequences, step, key, arg = {}, 0, 1, 3
 while KEYS[key] do
   local counter = KEYS[key]
-  local count, skip, not_after, seen, epoch, text, field, channel = unpack('>I2I2I8I8c8I2c0I2c0I2c0', ARGV[arg])
+  local count, mac, not_after, seen, epoch, text, field, channel = unpack('>I2I2I8I8c8I2c0I2c0I2c0', ARGV[arg])
   local fields, sequence = pcall('HMGET', counter, 'e', 'i', 'y', 'z', field), 0
   local leased, record = fields[3], fields[5]
   if fields[1] == text and fields[2] == identity and not (is_late and now > not_after)
@@ -63,7 +65,7 @@ while KEYS[key] do
   if sequence > 0 then
     local version, rest = epoch .. pack('>I8', sequence) .. time, ARGV[arg + 2 + 2 * count]
     if fields[4] then
-      rest = with_tags(field, key + 1, key + count, skip)
+      rest = with_tags(rest, key + 1, key + count, mac)
     end
     if not record then
       call('HSET', counter, field, '')

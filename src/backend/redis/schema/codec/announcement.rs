@@ -1,0 +1,75 @@
+//! Encoding of what a replica gives a script for the message that announces its step: the head, and
+//! the names of keys.
+
+use bytes::BufMut as _;
+
+use super::message::{KEYS, SELECTED, SIGNED_FORMAT, WIRE_FORMAT};
+use crate::backend::redis::schema::crypto::{MessageFields, Protection};
+
+/// The message of a step, apart from what its script puts in.
+#[derive(Clone, Copy)]
+pub struct Announcement<'a> {
+    fields: MessageFields<'a>,
+    protection: &'a Protection,
+}
+
+// === impl Announcement ===
+
+impl<'a> Announcement<'a> {
+    /// Creates the message of these fields.
+    pub fn new(fields: MessageFields<'a>, protection: &'a Protection) -> Announcement<'a> {
+        Announcement { fields, protection }
+    }
+
+    /// The head of a message that names keys: everything before its position.
+    pub fn head(&self) -> Vec<u8> {
+        self.head_of(KEYS)
+    }
+
+    /// The head of a message of these encoded selectors.
+    pub fn head_of_selectors(&self, selectors: &[u8]) -> Vec<u8> {
+        let mut head = self.head_of(SELECTED);
+        if let Some(mac) = self.protection.sign_selectors(&self.fields, selectors) {
+            head.put_slice(&mac);
+        }
+        head
+    }
+
+    /// Encodes a key, as the script puts it in, before its tags.
+    pub fn key(&self, key: &[u8]) -> Vec<u8> {
+        let mut name = Vec::with_capacity(20 + key.len());
+        self.add_key(key, &mut name);
+        name
+    }
+
+    /// Adds a key to `message`, before its tags.
+    pub fn add_key(&self, key: &[u8], message: &mut Vec<u8>) {
+        message.put_u16(key.len() as u16);
+        message.put_slice(key);
+        if let Some(mac) = self.protection.sign_key(&self.fields, key) {
+            message.put_slice(&mac);
+        }
+    }
+
+    /// The message after its position and time, up to its keys.
+    pub fn effect(&self) -> Vec<u8> {
+        let mut message = vec![self.fields.effect, self.fields.namespace.len() as u8];
+        message.put_slice(self.fields.namespace);
+        message
+    }
+
+    fn head_of(&self, kind: u8) -> Vec<u8> {
+        let signer = self.protection.signer();
+        let mut head = Vec::with_capacity(48);
+        head.put_u8(if signer.is_some() { SIGNED_FORMAT } else { WIRE_FORMAT });
+        head.put_u8(kind);
+        head.put_u16(self.fields.partition);
+        head.put_u64(self.fields.origin);
+        head.put_u64(self.fields.ticket);
+        if let Some(signer) = signer {
+            head.put_slice(&signer);
+            head.put_u64(self.fields.void_after);
+        }
+        head
+    }
+}
