@@ -8,12 +8,12 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::error::{CacheError, Violations};
+use super::error::{CacheError, QuotaReached, Violation, Violations};
 use super::invalidation::log::InvalidationLog;
 use super::invalidation::log_budget::Budget;
 use super::policy::rate_limit::RateLimit;
 use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
-use super::stats::NamespaceCounters;
+use super::stats::{L1Activity, NamespaceCounters};
 use crate::sync::Mutex;
 
 /// The namespace of a request that names none.
@@ -27,6 +27,8 @@ pub struct Namespace {
     pub id: u32,
     /// Counters.
     pub counters: NamespaceCounters,
+    /// Use of L1, which L1 records.
+    pub l1_activity: L1Activity,
     pub(super) seed: u64,
     name: Box<str>,
     policy: ArcSwap<NamespacePolicy>,
@@ -47,6 +49,7 @@ impl Namespace {
         Namespace {
             id,
             counters: NamespaceCounters::default(),
+            l1_activity: L1Activity::default(),
             seed: xxh3_64(name.as_bytes()),
             name: name.into(),
             rate_limit: RateLimit::new(policy.max_requests_per_second),
@@ -79,8 +82,13 @@ impl Namespace {
 
     fn throttled(&self, wait: Duration) -> CacheError {
         self.counters.throttled.inc();
-        let limit = self.policy().max_requests_per_second.ceil() as usize;
-        CacheError::Exhausted { what: "max_requests_per_second", limit, retry_after: Some(wait) }
+        let limit = self.policy().max_requests_per_second.ceil() as u64;
+        self.quota_reached("max_requests_per_second", limit, Some(wait)).into()
+    }
+
+    /// Returns the error of a quota of this namespace, which is its setting `field`.
+    pub fn quota_reached(&self, field: &'static str, limit: u64, retry_after: Option<Duration>) -> QuotaReached {
+        QuotaReached { section: "namespaces", name: self.name.to_string(), field, limit, retry_after }
     }
 
     /// Returns the changes of the policy at run time.
@@ -143,6 +151,8 @@ pub struct NamespaceRules {
     pub tombstones: usize,
     /// Most bytes of prefixes and tags in the invalidation logs of all namespaces.
     pub tombstone_bytes: usize,
+    /// Bytes of L1, of which namespaces may reserve parts.
+    pub l1_size: u64,
 }
 
 impl Default for NamespaceRules {
@@ -154,6 +164,7 @@ impl Default for NamespaceRules {
             limit: 0,
             tombstones: Limits::default().tombstones,
             tombstone_bytes: Limits::default().tombstone_bytes,
+            l1_size: u64::MAX,
         }
     }
 }
@@ -218,8 +229,24 @@ impl Namespaces {
     /// resets the policy. Registers the namespace.
     pub fn change_policy(&self, name: &str, patch: PolicyPatch) -> Result<Arc<Namespace>, CacheError> {
         let namespace = self.get("namespace", name)?;
+        self.check_reservation(&namespace, &patch)?;
         namespace.change(patch)?;
         Ok(namespace)
+    }
+
+    /// Checks that all namespaces together reserve no more than L1 has, if the policy of `namespace`
+    /// is changed by `patch`.
+    pub fn check_reservation(&self, namespace: &Namespace, patch: &PolicyPatch) -> Result<(), CacheError> {
+        let Some(reserved) = patch.reserved_bytes else { return Ok(()) };
+        let known = self.known.load();
+        let others = known.values().filter(|other| other.id != namespace.id);
+        let others = others.fold(0u64, |sum, other| sum.saturating_add(other.policy().reserved_bytes));
+        let (left, size) = (self.rules.l1_size.saturating_sub(others), self.rules.l1_size);
+        if reserved <= left {
+            return Ok(());
+        }
+        let rule = format!("must be at most {left} bytes: others reserve {others} of l1.size, {size}; was {reserved}");
+        Err(Violation::new("reserved_bytes", rule).into())
     }
 
     /// Returns the bytes of the prefixes and tags in the invalidation logs of all namespaces.

@@ -84,7 +84,7 @@ impl Config {
 
     fn read(reader: &mut Reader) -> Self {
         let limits = limits::read(reader);
-        let (switches, namespaces) = (cache::read_switches(reader), cache::read_rules(reader, &limits));
+        let (switches, mut namespaces) = (cache::read_switches(reader), cache::read_rules(reader, &limits));
         let log = log::read(reader);
         let server = server::read(reader);
         let admission = server::read_admission(reader, &limits, server.connections.connections);
@@ -99,6 +99,9 @@ impl Config {
             hot_key_capacity: warm_start.tracked_keys,
         };
         let redis = redis.config;
+        let l1 = l1::read(reader, &limits, redis.is_some());
+        cache::check_reservations(reader, &namespaces, l1.size);
+        namespaces.l1_size = l1.size;
         let repair = redis.as_ref().is_some_and(|redis| redis.failover == Failover::Repair);
         Config {
             server,
@@ -106,7 +109,7 @@ impl Config {
             drain: Drain::read(reader),
             cache,
             namespaces,
-            l1: l1::read(reader, &limits, redis.is_some()),
+            l1,
             coherence: CoherenceConfig { repair, ..coherence },
             redis,
             warm_start: warm_start.config,

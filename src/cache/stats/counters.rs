@@ -123,6 +123,13 @@ pub struct Gets {
 // === impl counters ===
 
 impl NamespaceCounters {
+    /// Returns the calls that are a use of L1: Gets and stored Sets.
+    pub fn l1_calls(&self) -> u64 {
+        let calls =
+            [&self.l1_hits, &self.l2_hits, &self.stale_l1_hits, &self.stale_l2_hits, &self.misses, &self.sets_stored];
+        calls.iter().map(|counter| counter.get()).sum()
+    }
+
     /// Adds the Gets counted in `other`.
     pub fn absorb(&self, other: &NamespaceCounters) {
         let pairs = [

@@ -46,6 +46,11 @@ impl Gauge {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
     /// Subtracts `n`.
     #[inline]
     pub fn sub(&self, n: u64) {

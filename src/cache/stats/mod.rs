@@ -4,6 +4,7 @@ mod counters;
 mod histogram;
 pub mod hot_keys;
 pub mod keyspace;
+mod l1_activity;
 mod labeled_histograms;
 mod meter;
 pub mod sketch;
@@ -13,5 +14,6 @@ pub use counters::{
     LeaseCounts, NamespaceCounters, NamespaceCounts, SelfAuditCounters, SelfAuditCounts, WatchCounters, WatchCounts,
 };
 pub use histogram::{Histogram, Snapshot};
+pub use l1_activity::L1Activity;
 pub use labeled_histograms::LabeledHistograms;
 pub use meter::{Counter, Gauge, IncGuard, Meter, Number};

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::cache::namespace::NamespaceRules;
-use crate::cache::policy::namespace_policy::{BYTES, EAGERNESS, JITTER, LEASE, RATE, TTL, VALUE_SIZE, WINDOW};
+use crate::cache::policy::namespace_policy::{BYTES, COUNT, EAGERNESS, JITTER, LEASE, RATE, TTL, VALUE_SIZE, WINDOW};
 use crate::cache::policy::{Compression, DefaultConsistency, Limits, NamespacePolicy, Switches, limits};
 use crate::config::reader::{Fallback, Reader};
 use crate::config::setting::Origin;
 
 const SECTION: &str = "namespaces";
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 26] = [
     "enabled",
     "l1",
     "l2",
@@ -25,7 +25,12 @@ const FIELDS: [&str; 21] = [
     "compression_threshold",
     "max_value_size",
     "max_bytes",
+    "reserved_bytes",
+    "max_l2_bytes",
     "max_requests_per_second",
+    "max_bytes_per_second",
+    "max_in_flight",
+    "max_leases",
     "immutable",
     "consistency",
     "allow_no_expiry",
@@ -64,6 +69,8 @@ pub(crate) fn read_rules(reader: &mut Reader, limits: &Limits) -> NamespaceRules
         limit: limits.namespaces,
         tombstones: limits.tombstones,
         tombstone_bytes: limits.tombstone_bytes,
+        // Read later.
+        l1_size: u64::MAX,
     }
 }
 
@@ -114,7 +121,25 @@ pub(crate) fn read_namespace(reader: &mut Reader, name: &str, default: &Namespac
             true,
             "false: skip Redis; entries live in this replica's memory only and replicas are not kept coherent",
         ),
+        // Not inherited: all namespaces together would reserve more than there is.
+        reserved_bytes: reader.size(&path("reserved_bytes"), 0, BYTES, "bytes of l1.size that no other namespace uses"),
         ..policy
+    }
+}
+
+/// Checks the reservations against the size of L1, and each against the quota of its namespace.
+pub(crate) fn check_reservations(reader: &mut Reader, rules: &NamespaceRules, size: u64) {
+    let reserving = || rules.configured.iter().filter(|(_, policy)| policy.reserved_bytes > 0);
+    let sum = reserving().fold(0u64, |sum, (_, policy)| sum.saturating_add(policy.reserved_bytes));
+    for (name, policy) in reserving() {
+        let [reserved, most] = ["reserved_bytes", "max_bytes"].map(|field| format!("{SECTION}.{name}.{field}"));
+        if policy.max_bytes > 0 && policy.reserved_bytes > policy.max_bytes {
+            reader.contradict(&reserved, &most, "must be at most max_bytes");
+        }
+        if sum > size {
+            let rule = format!("must be, summed over all namespaces, at most l1.size; the sum is {sum} bytes");
+            reader.contradict(&reserved, "l1.size", &rule);
+        }
     }
 }
 
@@ -229,7 +254,15 @@ fn read_rest(reader: &mut Reader, section: &Section<'_>, times: NamespacePolicy)
             size,
             max_bytes,
             BYTES,
-            "most bytes in the memory of a replica; 0: no limit of its own"
+            "most bytes in the memory of a replica; beyond it the namespace evicts its own entries; 0: no limit of its own"
+        ),
+        max_l2_bytes: setting!(
+            reader,
+            section,
+            size,
+            max_l2_bytes,
+            BYTES,
+            "most bytes in Redis, as estimated by redis.namespace_sampling; beyond it Sets are refused; 0: no limit"
         ),
         max_requests_per_second: setting!(
             reader,
@@ -238,6 +271,30 @@ fn read_rest(reader: &mut Reader, section: &Section<'_>, times: NamespacePolicy)
             max_requests_per_second,
             RATE,
             "most requests a second at a replica; 0: no limit"
+        ),
+        max_bytes_per_second: setting!(
+            reader,
+            section,
+            size,
+            max_bytes_per_second,
+            BYTES,
+            "most bytes of keys and values a second at a replica, received and sent; 0: no limit"
+        ),
+        max_in_flight: setting!(
+            reader,
+            section,
+            count,
+            max_in_flight,
+            COUNT,
+            "most requests in flight at a replica; 0: no limit of its own"
+        ),
+        max_leases: setting!(
+            reader,
+            section,
+            count,
+            max_leases,
+            COUNT,
+            "most leases of a replica that are neither used, returned nor over; 0: no limit of its own"
         ),
         immutable: setting!(
             reader,
