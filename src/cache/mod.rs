@@ -1,6 +1,7 @@
 //! The core: Get, Set and Invalidate. It imports no transport, no Redis and no memory library.
 
 pub mod admission;
+pub mod caller;
 pub mod clock;
 pub mod coherence;
 pub mod entry;
@@ -16,6 +17,7 @@ pub mod log_fields;
 pub mod namespace;
 pub mod policy;
 pub mod quoted;
+pub mod registry;
 pub mod single_flight;
 pub mod spans;
 pub mod stats;

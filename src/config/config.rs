@@ -102,6 +102,7 @@ impl Config {
         let l1 = l1::read(reader, &limits, redis.is_some());
         cache::check_reservations(reader, &namespaces, l1.size);
         namespaces.l1_size = l1.size;
+        namespaces.caller_share = admission.peer_share;
         let repair = redis.as_ref().is_some_and(|redis| redis.failover == Failover::Repair);
         Config {
             server,

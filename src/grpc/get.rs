@@ -20,6 +20,15 @@ use crate::pb;
 #[derive(Clone, Copy)]
 pub struct NotInMemory;
 
+/// Reason why a Get was not answered at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAtOnce {
+    /// Memory has no entry for it.
+    NotInMemory,
+    /// The requests in flight of its namespace are limited. Memory was not asked.
+    Counted,
+}
+
 /// Answer to a Get, with its facts for the log of slow requests.
 pub struct AnswerAtOnce {
     /// The answer.
@@ -40,6 +49,11 @@ impl CacheApi {
         let (extensions, request) = (request.extensions(), request.get_ref());
         let slot = extensions.get::<RequestSlot>();
         let parts = convert::get(&self.context, request)?;
+        // The place is kept until the response is written.
+        match (parts.namespace.enter()?, slot) {
+            (Some(place), Some(slot)) => slot.keep_in_flight(place),
+            (_place, _) => {}
+        }
         let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
         let (consistency, token, lease) = (parts.consistency, &parts.token, parts.lease);
         let (cache, get) = (&self.reporter.observed.cache, Get { key, consistency, token, deadline, lease, slot });
@@ -65,25 +79,30 @@ impl CacheApi {
 
     /// Answers a Get without options if memory has a fresh entry. Otherwise nothing is counted.
     ///
-    /// `is_slow` tells whether the request is slow by now.
+    /// `is_slow` tells whether the request is slow by now. A request whose namespace limits those in
+    /// flight has to go the other way, which counts it.
     pub(super) fn get_at_once(
         &self,
         namespace: &str,
         key: &str,
         is_slow: impl FnOnce() -> bool,
-    ) -> Option<AnswerAtOnce> {
+    ) -> Result<AnswerAtOnce, NotAtOnce> {
         // A namespace that is not registered is registered by a hit of the other way.
-        let namespace = self.context.namespaces.find(if namespace.is_empty() { DEFAULT } else { namespace })?;
-        self.context.limits.key("key", key.as_bytes()).ok()?;
+        let namespace = self.context.namespaces.find(if namespace.is_empty() { DEFAULT } else { namespace });
+        let namespace = namespace.ok_or(NotAtOnce::NotInMemory)?;
+        if namespace.limits_in_flight() {
+            return Err(NotAtOnce::Counted);
+        }
+        self.context.limits.key("key", key.as_bytes()).map_err(|_| NotAtOnce::NotInMemory)?;
         let key = KeyRef::new(&namespace, key.as_bytes());
         let (consistency, deadline) = (convert::default_consistency(&namespace), Moment::FOREVER);
         let get = Get { key, consistency, token: &Token::EMPTY, deadline, lease: None, slot: None };
-        let answer = self.reporter.observed.cache.get_from_l1(&get)?;
+        let answer = self.reporter.observed.cache.get_from_l1(&get).ok_or(NotAtOnce::NotInMemory)?;
         if let Ok(answer) = &answer {
             self.log_get(key, answer);
         }
         let facts = is_slow().then(|| self.facts_of(key, &answer));
-        Some(AnswerAtOnce { answer, facts })
+        Ok(AnswerAtOnce { answer, facts })
     }
 
     fn log_get(&self, key: KeyRef<'_>, answer: &GetAnswer) {

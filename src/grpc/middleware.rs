@@ -25,6 +25,7 @@ use super::tracked_body::{CountedResponse, TrackedResponseBody, WriteProgress};
 use crate::cache::admission::limits::{RequestPermit, TakenAmounts};
 use crate::cache::admission::resource::Resource;
 use crate::cache::admission::slot::RequestSlot;
+use crate::cache::caller::CallerKey;
 use crate::cache::error::{CacheError, Violation};
 
 /// Time past the deadline after which an RPC is cancelled.
@@ -146,7 +147,9 @@ where
     request.extensions_mut().insert(deadline);
     request.extensions_mut().insert(rpc.lifetime(times));
     request.extensions_mut().insert(slot.clone());
-    let response = timeout(deadline.left() + DEADLINE_MARGIN, catch_panic(call(request))).await;
+    let caller = CallerKey::Peer(slot.account().address());
+    let work = caller.scope(catch_panic(call(request)));
+    let response = timeout(deadline.left() + DEADLINE_MARGIN, work).await;
     slot.end_request();
     if let Some(timing) = timing {
         timing.end(&slot, response.as_ref().ok());

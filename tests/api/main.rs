@@ -4,6 +4,7 @@
 mod admin;
 mod admin_http;
 mod admission;
+mod apart;
 mod barrier;
 mod basics;
 mod batches;

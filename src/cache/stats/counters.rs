@@ -21,6 +21,11 @@ meters! {
         touches: Counter,
         throttled: Counter,
         over_quota: Counter,
+        over_byte_rate: Counter,
+        over_in_flight: Counter,
+        over_leases: Counter,
+        over_l2_bytes: Counter,
+        tombstone_overflows: Counter,
         set_errors: Counter,
         touch_errors: Counter,
         invalidate_errors: Counter,
@@ -31,6 +36,8 @@ meters! {
         replaced: Counter,
         entries: Gauge,
         bytes: Gauge,
+        max_bytes: Gauge,
+        reserved_bytes: Gauge,
     }
 
     /// Counters of the entries that L1 dropped, or did not take because they are too large, which the
@@ -130,6 +137,11 @@ impl NamespaceCounters {
         calls.iter().map(|counter| counter.get()).sum()
     }
 
+    /// Returns the calls of all kinds.
+    pub fn calls(&self) -> u64 {
+        self.l1_calls() + [&self.touches, &self.invalidations, &self.set_errors].map(Counter::get).iter().sum::<u64>()
+    }
+
     /// Adds the Gets counted in `other`.
     pub fn absorb(&self, other: &NamespaceCounters) {
         let pairs = [
@@ -156,6 +168,14 @@ impl NamespaceCounts {
     /// Returns the failed writes of all kinds.
     pub fn write_errors(&self) -> u64 {
         self.set_errors + self.touch_errors + self.invalidate_errors
+    }
+
+    /// Returns the counts without what exists now.
+    pub fn without_gauges(mut self) -> NamespaceCounts {
+        for gauge in [&mut self.entries, &mut self.bytes, &mut self.max_bytes, &mut self.reserved_bytes] {
+            *gauge = 0;
+        }
+        self
     }
 
     /// Returns the Gets, stored Sets and acknowledged Invalidates.

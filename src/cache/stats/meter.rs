@@ -57,6 +57,11 @@ impl Gauge {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
+    /// Sets the count.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// Adds one for as long as the guard lives.
     pub fn inc_guard(&self) -> IncGuard<'_> {
         self.inc();

@@ -5,6 +5,7 @@ mod histogram;
 pub mod hot_keys;
 pub mod keyspace;
 mod l1_activity;
+mod l2_growth;
 mod labeled_histograms;
 mod meter;
 pub mod sketch;
@@ -15,5 +16,6 @@ pub use counters::{
 };
 pub use histogram::{Histogram, Snapshot};
 pub use l1_activity::L1Activity;
+pub use l2_growth::L2Growth;
 pub use labeled_histograms::LabeledHistograms;
 pub use meter::{Counter, Gauge, IncGuard, Meter, Number};

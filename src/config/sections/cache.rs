@@ -69,8 +69,8 @@ pub(crate) fn read_rules(reader: &mut Reader, limits: &Limits) -> NamespaceRules
         limit: limits.namespaces,
         tombstones: limits.tombstones,
         tombstone_bytes: limits.tombstone_bytes,
-        // Read later.
-        l1_size: u64::MAX,
+        // With sizes and shares that are read later.
+        ..NamespaceRules::default()
     }
 }
 

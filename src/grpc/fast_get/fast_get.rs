@@ -16,7 +16,7 @@ use crate::cache::admission::slot::Facts;
 use crate::cache::error::CacheError;
 use crate::cache::stats::LabeledHistograms;
 use crate::cache::tiered::GetAnswer;
-use crate::grpc::get::{AnswerAtOnce, NotInMemory};
+use crate::grpc::get::{AnswerAtOnce, NotAtOnce, NotInMemory};
 use crate::grpc::header_size;
 use crate::grpc::method_names::Method;
 use crate::grpc::middleware;
@@ -87,9 +87,13 @@ impl FastGet {
         let body = peeked.whole(request.body_mut())?;
         let plain = PlainGet::read(body)?;
         let slot = ReadySlot::enter(progress, headers.memory + self.request_size)?;
-        let Some(AnswerAtOnce { answer, facts }) = self.look_up(&plain, started_at) else {
-            request.extensions_mut().insert(NotInMemory);
-            return None;
+        let AnswerAtOnce { answer, facts } = match self.look_up(&plain, started_at) {
+            Ok(answer) => answer,
+            Err(NotAtOnce::NotInMemory) => {
+                request.extensions_mut().insert(NotInMemory);
+                return None;
+            }
+            Err(NotAtOnce::Counted) => return None,
         };
         let mut response = self.respond(answer, slot).unwrap_or_else(|error| {
             let mut refused = middleware::refuse(&error);
@@ -104,10 +108,10 @@ impl FastGet {
     }
 
     /// Asks memory. A panic is an answer: INTERNAL.
-    fn look_up(&self, plain: &PlainGet<'_>, started_at: Instant) -> Option<AnswerAtOnce> {
+    fn look_up(&self, plain: &PlainGet<'_>, started_at: Instant) -> Result<AnswerAtOnce, NotAtOnce> {
         let is_slow = || self.slow_request.is_some_and(|slow| started_at.elapsed() >= slow);
         let work = AssertUnwindSafe(|| self.api.get_at_once(plain.namespace, plain.key, is_slow));
-        let panicked = |_| Some(AnswerAtOnce { answer: Err(middleware::panicked()), facts: None });
+        let panicked = |_| Ok(AnswerAtOnce { answer: Err(middleware::panicked()), facts: None });
         catch_unwind(work).unwrap_or_else(panicked)
     }
 
