@@ -17,7 +17,6 @@ pub mod log_fields;
 pub mod namespace;
 pub mod policy;
 pub mod quoted;
-pub mod registry;
 pub mod single_flight;
 pub mod spans;
 pub mod stats;

@@ -101,6 +101,9 @@ impl Config {
         let redis = redis.config;
         let l1 = l1::read(reader, &limits, redis.is_some());
         cache::check_reservations(reader, &namespaces, l1.size);
+        if let Some(redis) = &redis {
+            cache::check_l2_quotas(reader, &namespaces, redis.namespace_sampling);
+        }
         namespaces.l1_size = l1.size;
         namespaces.caller_share = admission.peer_share;
         let repair = redis.as_ref().is_some_and(|redis| redis.failover == Failover::Repair);

@@ -228,7 +228,11 @@ async fn hostile_names_reach_nothing_of_another_namespace(mode: Mode) {
         let request = pb::SetRequest { tags: tag("t"), ..named("shop", key, "mine") };
         assert_eq!(replica.store(request).await.unwrap().outcome(), SetOutcome::Stored, "{key:?}");
     }
-    let lease = replica.try_get(leased("shop", "absent")).await.unwrap().lease.expect("a lease");
+    // It outlives the attacks.
+    let duration = Some(prost_types::Duration { seconds: 300, nanos: 0 });
+    let long = pb::LeaseOptions { duration, ..Default::default() };
+    let request = pb::GetRequest { lease: Some(long), ..leased("shop", "absent") };
+    let lease = replica.try_get(request).await.unwrap().lease.expect("a lease");
     let watch = with_short_heartbeats(pb::WatchRequest { namespace: "shop".into(), ..Default::default() });
     let mut watcher = Watcher::open(&replica, watch).await.unwrap();
     watcher.heartbeat().await;

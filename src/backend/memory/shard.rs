@@ -30,6 +30,8 @@ pub struct Slot {
     used: AtomicU32,
     /// Reads, less those that eviction has forgotten.
     reads: AtomicU8,
+    /// Low half of the namespace's id, so that a search for its entries follows no pointer.
+    owner: u16,
 }
 
 /// A time in steps of 2^27 nanoseconds, a seventh of a second.
@@ -82,7 +84,8 @@ impl CoarseTime {
 impl Slot {
     /// Creates a slot, used at insert number `used`.
     pub fn new(key: &Key, held: Arc<CachedEntry>, hash: u32, ends: CoarseTime, used: u32) -> Slot {
-        Slot { key: key.shared_bytes().clone(), held, hash, ends, used: AtomicU32::new(used), reads: AtomicU8::new(0) }
+        let (key, owner) = (key.shared_bytes().clone(), held.namespace.id as u16);
+        Slot { key, held, hash, ends, used: AtomicU32::new(used), reads: AtomicU8::new(0), owner }
     }
 
     /// Returns the bytes of its key.
@@ -259,7 +262,7 @@ fn least_used<'a>(
 
 /// Returns a slot of an entry of `namespace` with this hash.
 fn find_owned(slots: &HashTable<Slot>, namespace: u32, hash: u32) -> Option<&Slot> {
-    slots.find(spread(hash), |slot| slot.hash == hash && slot.held.namespace.id == namespace)
+    slots.find(spread(hash), |slot| slot.hash == hash && slot.owner == namespace as u16)
 }
 
 /// Spreads half a hash over all bits: the table takes its buckets from the low and its control

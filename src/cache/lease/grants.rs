@@ -4,7 +4,7 @@
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use super::table::{LeaseTable, MAX_LEASES, NoPlace};
+use super::table::{Holder, LeaseTable, MAX_LEASES, NoPlace};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::key::Key;
@@ -49,15 +49,6 @@ pub struct Leases {
     granted: Mutex<LeaseTable>,
     /// Counters.
     pub counters: LeaseCounters,
-}
-
-/// The holder of a lease. Without an id the lease is paused.
-#[derive(Clone, Copy, Debug)]
-pub struct Holder {
-    /// The lease.
-    pub id: Option<LeaseId>,
-    /// True if this replica granted it alone.
-    pub alone: bool,
 }
 
 /// The holder of a lease that this replica could otherwise grant alone.

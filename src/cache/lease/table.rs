@@ -2,12 +2,21 @@
 
 use std::collections::HashMap;
 
-use super::grants::Holder;
 use crate::cache::clock::Moment;
 use crate::cache::key::Key;
+use crate::cache::tier::LeaseId;
 
 /// Most leases granted here at once, over all namespaces.
 pub const MAX_LEASES: usize = 65_536;
+
+/// The holder of a lease. Without an id the lease is paused.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    /// The lease.
+    pub id: Option<LeaseId>,
+    /// True if this replica granted it alone.
+    pub alone: bool,
+}
 
 /// Leases granted here that were neither used nor released, and have not ended.
 #[derive(Default)]

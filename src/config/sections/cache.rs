@@ -1,6 +1,7 @@
 //! Policies of namespaces: the default in `cache`, overrides in `namespaces.<name>`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::cache::namespace::NamespaceRules;
 use crate::cache::policy::namespace_policy::{BYTES, COUNT, EAGERNESS, JITTER, LEASE, RATE, TTL, VALUE_SIZE, WINDOW};
@@ -71,6 +72,19 @@ pub(crate) fn read_rules(reader: &mut Reader, limits: &Limits) -> NamespaceRules
         tombstone_bytes: limits.tombstone_bytes,
         // With sizes and shares that are read later.
         ..NamespaceRules::default()
+    }
+}
+
+/// Checks that namespaces are sampled if one has a quota in Redis.
+pub(crate) fn check_l2_quotas(reader: &mut Reader, rules: &NamespaceRules, sampling: Duration) {
+    let limited = rules.configured.iter().filter(|(_, policy)| policy.max_l2_bytes > 0);
+    let paths: Vec<String> = limited.map(|(name, _)| format!("{SECTION}.{name}.max_l2_bytes")).collect();
+    let default = (rules.default_policy.max_l2_bytes > 0).then(|| "cache.max_l2_bytes".to_owned());
+    for path in paths.into_iter().chain(default).filter(|_| sampling.is_zero()) {
+        // One that is inherited is reported where it is inherited from.
+        if reader.is_given(&path) {
+            reader.contradict(&path, "redis.namespace_sampling", "needs samples");
+        }
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::caller::CallerKey;
-use super::error::{CacheError, Violation};
-use super::invalidation::log::InvalidationLog;
-use super::invalidation::log_budget::Budget;
 use super::namespace::{DEFAULT, FIRST_UNREGISTERED_ID, Namespace};
-use super::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
-use super::stats::NamespaceCounts;
+use crate::cache::caller::CallerKey;
+use crate::cache::error::{CacheError, Violation};
+use crate::cache::invalidation::log::InvalidationLog;
+use crate::cache::invalidation::log_budget::Budget;
+use crate::cache::policy::{Limits, NamespacePolicy, PolicyPatch, limits};
+use crate::cache::stats::NamespaceCounts;
 use crate::sync::Mutex;
 
 /// Time without a call after which a namespace that holds nothing may be forgotten: longer than a
@@ -234,20 +234,18 @@ impl Namespaces {
             return Ok(namespace.clone());
         }
         let rules = self.rules.load();
-        let is_full = || {
-            // "default" always exists and does not count.
-            self.known.load().len() > rules.limit.max(rules.configured.len())
-        };
-        if is_full() {
+        // "default" always exists and does not count.
+        let left = || (rules.limit.max(rules.configured.len()) + 1).saturating_sub(self.known.load().len());
+        if left() == 0 {
             self.forget_unused(&mut growth, &rules);
         }
         let exhausted = |what| Err(CacheError::Exhausted { what, limit: rules.limit, retry_after: None });
-        if is_full() {
+        if left() == 0 {
             return exhausted("namespaces");
         }
         let by = CallerKey::current();
         if let Some(caller) = &by
-            && growth.exceeds_share(caller, &rules)
+            && growth.exceeds_share(caller, left(), rules.caller_share)
         {
             return exhausted("share of this caller in the namespaces");
         }
@@ -311,10 +309,8 @@ impl Growth {
 
     /// Returns true if `caller` may make no further namespace known: it may as long as it has made
     /// known at most a multiple of what is left, so that it leaves some to others.
-    fn exceeds_share(&self, caller: &CallerKey, rules: &NamespaceRules) -> bool {
-        let (own, left) = (self.made_by(caller), rules.limit.saturating_sub(self.made.len()));
-        let ratio = rules.caller_share / (1.0 - rules.caller_share);
-        rules.caller_share < 1.0 && own as f64 > left as f64 * ratio
+    fn exceeds_share(&self, caller: &CallerKey, left: usize, share: f64) -> bool {
+        share < 1.0 && self.made_by(caller) as f64 > left as f64 * share / (1.0 - share)
     }
 }
 

@@ -7,20 +7,20 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::error::{CacheError, QuotaReached, Violations};
-use super::invalidation::log::InvalidationLog;
-use super::invalidation::log_budget::Budget;
-use super::policy::rate_limit::{RateLimit, RateReached, Rates};
-use super::policy::{Limits, NamespacePolicy, PolicyPatch};
-pub use super::registry::{NamespaceRules, Namespaces};
-use super::stats::{L1Activity, L2Growth, NamespaceCounters, NamespaceCounts};
-use super::tier::RETRY_AFTER;
+use crate::cache::error::{CacheError, QuotaReached, Violations};
+use crate::cache::invalidation::log::InvalidationLog;
+use crate::cache::invalidation::log_budget::Budget;
+use crate::cache::policy::rate_limit::{RateLimit, RateReached, Rates};
+use crate::cache::policy::{Limits, NamespacePolicy, PolicyPatch};
+use crate::cache::stats::{L1Activity, L2Growth, NamespaceCounters, NamespaceCounts};
 use crate::sync::Mutex;
 
 /// The namespace of a request that names none.
 pub const DEFAULT: &str = "default";
 /// First id of unregistered namespaces.
 pub(super) const FIRST_UNREGISTERED_ID: u32 = 1 << 31;
+/// Time after which a request beyond `max_in_flight` is worth another try.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// One namespace of this replica.
 pub struct Namespace {
@@ -32,7 +32,7 @@ pub struct Namespace {
     pub l1_activity: L1Activity,
     /// Bytes written into L2 since the last sample of it.
     pub l2_growth: L2Growth,
-    pub(super) seed: u64,
+    pub(in crate::cache) seed: u64,
     name: Box<str>,
     policy: ArcSwap<NamespacePolicy>,
     /// Policy without changes at run time, and these changes.
@@ -59,7 +59,7 @@ impl Drop for InFlight {
 // === impl Namespace ===
 
 impl Namespace {
-    pub(super) fn new(name: &str, id: u32, policy: NamespacePolicy, partitions: u16) -> Self {
+    pub(in crate::cache) fn new(name: &str, id: u32, policy: NamespacePolicy, partitions: u16) -> Self {
         let limits = Limits::default();
         let log = InvalidationLog::within(&Budget::new(limits.tombstone_bytes), partitions, limits.tombstones);
         Namespace::with_log(name, id, policy, log)
