@@ -19,7 +19,7 @@ use crate::cache::admission::resource::Resource;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
-use crate::cache::namespace::{InFlight, Namespaces};
+use crate::cache::namespace::{InFlightPlace, Namespaces};
 use crate::cache::tiered::{GetAnswer, GetMany, GetOutcome, Tiered};
 use crate::cache::token::Token;
 use crate::pb;
@@ -50,7 +50,7 @@ pub struct BatchGet {
     /// Memory of the keys until the caller has read the responses.
     _keys_taken: Option<TakenAmounts>,
     /// Place of the request in the quota of its namespace.
-    _in_flight: Option<InFlight>,
+    _in_flight: Option<InFlightPlace>,
     metadata_only: bool,
     deadline: Moment,
     token: Token,

@@ -57,7 +57,7 @@ fn out_of_memory(signs: &Signs<'_>) -> Option<Finding> {
 fn over_quota(signs: &Signs<'_>) -> Option<Finding> {
     let lost_by = |counts: &NamespaceCounts| {
         // Without a quota an entry leaves for others, too.
-        counts.over_quota + if counts.max_bytes > 0 { counts.evicted_size } else { 0 }
+        counts.over_quota + if counts.quota_bytes > 0 { counts.evicted_size } else { 0 }
     };
     let worst = signs.lately.namespaces.iter().max_by_key(|namespace| lost_by(&namespace.counts))?;
     let (counts, gets) = (&worst.counts, worst.counts.gets());

@@ -92,7 +92,7 @@ impl Shares {
             let is_in_use = is_in_use(member, time);
             in_use += u64::from(is_in_use);
             left |= !is_in_use && member.counters.entries.get() == 0;
-            reserved += member.policy().reserved_bytes;
+            reserved += member.reservation();
         }
         self.reserved.store(reserved, Relaxed);
         self.share.store(self.size.saturating_sub(reserved) / in_use.max(1), Relaxed);
@@ -150,10 +150,10 @@ fn is_in_use(member: &Namespace, time: CoarseTime) -> bool {
 
 /// Returns the bytes of a namespace that its reservation covers.
 fn within_reservation(member: &Namespace) -> u64 {
-    member.policy().reserved_bytes.min(member.counters.bytes.get())
+    member.reservation().min(member.counters.bytes.get())
 }
 
 /// Returns the bytes of a namespace that are in the pool.
 fn in_pool(member: &Namespace) -> u64 {
-    member.counters.bytes.get().saturating_sub(member.policy().reserved_bytes)
+    member.counters.bytes.get().saturating_sub(member.reservation())
 }

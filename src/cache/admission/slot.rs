@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use super::limits::{Account, Admission, LimitReached, RequestPermit, TakenAmounts};
 use super::resource::Resource;
 use crate::cache::error::CacheError;
-use crate::cache::namespace::InFlight;
+use crate::cache::namespace::InFlightPlace;
 use crate::sync::Mutex;
 
 /// Stream limits of one connection: active streams, and waiting streams beside them.
@@ -51,7 +51,7 @@ struct SlotInner {
     /// True if the answer must not be refused, however little room there is.
     is_owed: AtomicBool,
     /// Place of the request in the quota of its namespace.
-    in_flight: OnceLock<InFlight>,
+    in_flight: OnceLock<InFlightPlace>,
 }
 
 enum SlotState {
@@ -150,7 +150,7 @@ impl RequestSlot {
     }
 
     /// Keeps the place of the request in the quota of its namespace until the response is written.
-    pub fn keep_in_flight(&self, place: InFlight) {
+    pub fn keep_in_flight(&self, place: InFlightPlace) {
         _ = self.0.in_flight.set(place);
     }
 

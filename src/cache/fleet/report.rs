@@ -211,7 +211,7 @@ impl NamespaceReport {
 
     /// Returns true if anything was counted, or L2 has keys.
     pub fn was_used(&self) -> bool {
-        let counts = NamespaceCounts { max_bytes: 0, reserved_bytes: 0, ..self.counts.clone() };
+        let counts = NamespaceCounts { quota_bytes: 0, reservation: 0, ..self.counts.clone() };
         counts != NamespaceCounts::default() || self.in_l2.is_some_and(|usage| usage.keys > 0)
     }
 }

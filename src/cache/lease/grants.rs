@@ -45,6 +45,7 @@ pub enum LeaseStatus {
 
 /// Leases granted here that were neither used nor released: the basis of decisions while L2 is
 /// unavailable.
+#[derive(Default)]
 pub struct Leases {
     granted: Mutex<LeaseTable>,
     /// Counters.
@@ -58,12 +59,6 @@ pub struct LeaseHolder {
     pub until: Moment,
     /// Status to report to the caller.
     pub status: LeaseStatus,
-}
-
-impl Default for Leases {
-    fn default() -> Self {
-        Leases { granted: Mutex::default(), counters: LeaseCounters::default() }
-    }
 }
 
 // === impl Leases ===

@@ -5,5 +5,5 @@
 mod namespace;
 mod registry;
 
-pub use namespace::{DEFAULT, InFlight, Namespace};
+pub use namespace::{DEFAULT, InFlightPlace, Namespace};
 pub use registry::{NamespaceRules, Namespaces};

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::cache::error::{CacheError, QuotaReached, Violations};
 use crate::cache::invalidation::log::InvalidationLog;
 use crate::cache::invalidation::log_budget::Budget;
-use crate::cache::policy::rate_limit::{RateLimit, RateReached, Rates};
+use crate::cache::policy::rate_limit::{RateLimit, RateReached, RateSettings};
 use crate::cache::policy::{Limits, NamespacePolicy, PolicyPatch};
 use crate::cache::stats::{L1Activity, L2Growth, NamespaceCounters, NamespaceCounts};
 use crate::sync::Mutex;
@@ -48,9 +48,9 @@ struct PolicyBase {
 }
 
 /// A request in flight. Dropping it ends it.
-pub struct InFlight(Arc<Namespace>);
+pub struct InFlightPlace(Arc<Namespace>);
 
-impl Drop for InFlight {
+impl Drop for InFlightPlace {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Relaxed);
     }
@@ -123,6 +123,11 @@ impl Namespace {
         quota.into()
     }
 
+    /// Returns the bytes of L1 that it reserves.
+    pub fn reservation(&self) -> u64 {
+        self.policy().reserved_bytes
+    }
+
     /// Returns true if its requests in flight are limited.
     pub fn limits_in_flight(&self) -> bool {
         self.policy().max_in_flight > 0
@@ -130,14 +135,14 @@ impl Namespace {
 
     /// Admits a request until the guard is dropped, unless too many are in flight. `None` if they are
     /// not limited.
-    pub fn enter(self: &Arc<Self>) -> Result<Option<InFlight>, CacheError> {
+    pub fn enter(self: &Arc<Self>) -> Result<Option<InFlightPlace>, CacheError> {
         let limit = self.policy().max_in_flight;
         if limit == 0 {
             return Ok(None);
         }
         let add = |number: u64| (number < limit).then_some(number + 1);
         match self.in_flight.fetch_update(Relaxed, Relaxed, add) {
-            Ok(_) => Ok(Some(InFlight(self.clone()))),
+            Ok(_) => Ok(Some(InFlightPlace(self.clone()))),
             Err(_) => {
                 self.counters.over_in_flight.inc();
                 Err(self.quota_reached("max_in_flight", limit, Some(RETRY_AFTER)).into())
@@ -204,8 +209,8 @@ impl Namespace {
     /// Makes the quotas of memory known to Stats and metrics.
     fn publish_quotas(&self) {
         let policy = self.policy();
-        self.counters.max_bytes.set(policy.max_bytes);
-        self.counters.reserved_bytes.set(policy.reserved_bytes);
+        self.counters.quota_bytes.set(policy.max_bytes);
+        self.counters.reservation.set(policy.reserved_bytes);
     }
 
     /// Returns true if this replica has not registered it: it serves reads only.
@@ -219,6 +224,6 @@ impl Namespace {
     }
 }
 
-fn rates(policy: &NamespacePolicy) -> Rates {
-    Rates { requests: policy.max_requests_per_second, bytes: policy.max_bytes_per_second }
+fn rates(policy: &NamespacePolicy) -> RateSettings {
+    RateSettings { requests: policy.max_requests_per_second, bytes: policy.max_bytes_per_second }
 }

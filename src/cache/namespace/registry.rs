@@ -31,10 +31,10 @@ pub struct Namespaces {
     budget: Arc<Budget>,
 }
 
-/// What is known of the namespaces that are not configured.
+/// State of the namespaces that are not configured.
 struct Growth {
     next_id: u32,
-    /// By id.
+    /// Namespaces that are not configured, by id.
     made: HashMap<u32, MadeKnown>,
     /// Counts of the namespaces that were forgotten.
     forgotten: NamespaceCounts,
@@ -163,13 +163,13 @@ impl Namespaces {
         let Some(reserved) = patch.reserved_bytes else { return Ok(()) };
         let known = self.known.load();
         let others = known.values().filter(|other| other.id != namespace.id);
-        let others = others.fold(0u64, |sum, other| sum.saturating_add(other.policy().reserved_bytes));
+        let others = others.fold(0u64, |sum, other| sum.saturating_add(other.reservation()));
         let size = self.rules.load().l1_size;
         let left = size.saturating_sub(others);
         if reserved <= left {
             return Ok(());
         }
-        let rule = format!("must be at most {left} bytes: others reserve {others} of l1.size, {size}; was {reserved}");
+        let rule = format!("must be at most {left} bytes: others reserve {others} of {size}; was {reserved}");
         Err(Violation::new("reserved_bytes", rule).into())
     }
 

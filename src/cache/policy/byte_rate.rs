@@ -72,7 +72,7 @@ mod tests {
                     sent += size;
                 }
             }
-            assert!(sent >= 100_000 && sent <= 101_000 + size, "{sent} bytes in values of {size}");
+            assert!((100_000..=101_000 + size).contains(&sent), "{sent} bytes in values of {size}");
         }
     }
 

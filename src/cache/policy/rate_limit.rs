@@ -13,9 +13,9 @@ use super::byte_rate::ByteRate;
 /// Longest wait that a refusal names.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// Rates per second. 0: no limit.
+/// RateSettings per second. 0: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Rates {
+pub struct RateSettings {
     /// Requests.
     pub requests: f64,
     /// Bytes of keys and values, received and sent.
@@ -51,14 +51,14 @@ struct RequestRate {
 
 impl RateLimit {
     /// Creates limits.
-    pub fn new(rates: Rates) -> RateLimit {
+    pub fn new(rates: RateSettings) -> RateLimit {
         let limit = RateLimit::default();
         limit.set(rates);
         limit
     }
 
     /// Sets the limits.
-    pub fn set(&self, rates: Rates) {
+    pub fn set(&self, rates: RateSettings) {
         let requests = (rates.requests > 0.0).then(|| RequestRate::new(rates.requests));
         let bytes = (rates.bytes > 0).then(|| ByteRate::new(rates.bytes));
         self.counts_bytes.store(bytes.is_some(), Relaxed);
@@ -127,8 +127,8 @@ fn wait(until: NotUntil<<DefaultClock as Clock>::Instant>) -> Duration {
 mod tests {
     use super::*;
 
-    fn requests(requests: f64) -> Rates {
-        Rates { requests, bytes: 0 }
+    fn requests(requests: f64) -> RateSettings {
+        RateSettings { requests, bytes: 0 }
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn bytes_are_limited_beside_requests() {
-        let limit = RateLimit::new(Rates { requests: 0.0, bytes: 1000 });
+        let limit = RateLimit::new(RateSettings { requests: 0.0, bytes: 1000 });
         limit.charge(500);
         assert_eq!(limit.admit(), Ok(()));
         limit.charge(100_000);

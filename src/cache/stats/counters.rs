@@ -36,8 +36,8 @@ meters! {
         replaced: Counter,
         entries: Gauge,
         bytes: Gauge,
-        max_bytes: Gauge,
-        reserved_bytes: Gauge,
+        quota_bytes: Gauge,
+        reservation: Gauge,
     }
 
     /// Counters of the entries that L1 dropped, or did not take because they are too large, which the
@@ -172,7 +172,7 @@ impl NamespaceCounts {
 
     /// Returns the counts without what exists now.
     pub fn without_gauges(mut self) -> NamespaceCounts {
-        for gauge in [&mut self.entries, &mut self.bytes, &mut self.max_bytes, &mut self.reserved_bytes] {
+        for gauge in [&mut self.entries, &mut self.bytes, &mut self.quota_bytes, &mut self.reservation] {
             *gauge = 0;
         }
         self

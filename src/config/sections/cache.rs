@@ -70,7 +70,6 @@ pub(crate) fn read_rules(reader: &mut Reader, limits: &Limits) -> NamespaceRules
         limit: limits.namespaces,
         tombstones: limits.tombstones,
         tombstone_bytes: limits.tombstone_bytes,
-        // With sizes and shares that are read later.
         ..NamespaceRules::default()
     }
 }
@@ -190,7 +189,8 @@ macro_rules! setting {
 
 fn read_policy(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
     let times = read_times(reader, section);
-    let policy = read_rest(reader, section, times);
+    let rest = read_rest(reader, section, times);
+    let policy = read_quotas(reader, section, rest);
     check_times(reader, section, &policy);
     policy
 }
@@ -262,6 +262,28 @@ fn read_rest(reader: &mut Reader, section: &Section<'_>, times: NamespacePolicy)
             VALUE_SIZE,
             "largest value; limits.value_size applies as well"
         ),
+        immutable: setting!(
+            reader,
+            section,
+            boolean,
+            immutable,
+            "true: an entry is written once and never overwritten"
+        ),
+        consistency: setting!(reader, section, choice, consistency, &consistencies, "default consistency of a Get"),
+        allow_no_expiry: setting!(
+            reader,
+            section,
+            boolean,
+            allow_no_expiry,
+            "true: a Set may request an entry that lives until it is removed or evicted"
+        ),
+        ..times
+    }
+}
+
+/// Reads the quotas.
+fn read_quotas(reader: &mut Reader, section: &Section<'_>, rest: NamespacePolicy) -> NamespacePolicy {
+    NamespacePolicy {
         max_bytes: setting!(
             reader,
             section,
@@ -310,22 +332,7 @@ fn read_rest(reader: &mut Reader, section: &Section<'_>, times: NamespacePolicy)
             COUNT,
             "most leases of a replica that are neither used, returned nor over; 0: no limit of its own"
         ),
-        immutable: setting!(
-            reader,
-            section,
-            boolean,
-            immutable,
-            "true: an entry is written once and never overwritten"
-        ),
-        consistency: setting!(reader, section, choice, consistency, &consistencies, "default consistency of a Get"),
-        allow_no_expiry: setting!(
-            reader,
-            section,
-            boolean,
-            allow_no_expiry,
-            "true: a Set may request an entry that lives until it is removed or evicted"
-        ),
-        ..times
+        ..rest
     }
 }
 

@@ -68,8 +68,8 @@ numbers! {
         over_in_flight: of.counts.over_in_flight,
         over_leases: of.counts.over_leases,
         over_redis_bytes: of.counts.over_l2_bytes,
-        max_bytes: of.counts.max_bytes,
-        reserved_bytes: of.counts.reserved_bytes,
+        max_bytes: of.counts.quota_bytes,
+        reserved_bytes: of.counts.reservation,
         tombstone_overflows: of.counts.tombstone_overflows,
     } same {
         redis_keys: of.in_l2.map(|usage| usage.keys),

@@ -31,14 +31,14 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "By",
         &["namespace"],
         "Quota of the namespace in memory (max_bytes); 0: none",
-        by_namespace!(Count: [] => max_bytes),
+        by_namespace!(Count: [] => quota_bytes),
     ),
     instrument(
         "twintier.l1.memory.reserved",
         "By",
         &["namespace"],
         "Bytes of memory that the namespace reserves (reserved_bytes)",
-        by_namespace!(Count: [] => reserved_bytes),
+        by_namespace!(Count: [] => reservation),
     ),
     instrument(
         "twintier.tombstones.overflows",
