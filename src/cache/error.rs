@@ -103,6 +103,35 @@ impl fmt::Display for Violations {
     }
 }
 
+/// A quota that was reached: a setting of a section that has a name, such as a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} limit of {limit} reached")]
+pub struct QuotaReached {
+    /// Section of the settings.
+    pub section: &'static str,
+    /// Name in that section.
+    pub name: String,
+    /// Setting.
+    pub field: &'static str,
+    /// The limit.
+    pub limit: u64,
+    /// Time after which a retry makes sense. `None` if waiting does not help.
+    pub retry_after: Option<Duration>,
+}
+
+impl QuotaReached {
+    /// Returns the path of the setting: `namespaces.cart.max_leases`.
+    pub fn path(&self) -> String {
+        format!("{}.{}.{}", self.section, self.name, self.field)
+    }
+}
+
+impl From<QuotaReached> for CacheError {
+    fn from(quota: QuotaReached) -> Self {
+        CacheError::Quota(quota.into())
+    }
+}
+
 /// An error of the core, as a caller of the service sees it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
@@ -153,6 +182,9 @@ pub enum CacheError {
         /// The limit.
         limit: usize,
     },
+    /// A quota was reached.
+    #[error("{0}")]
+    Quota(Box<QuotaReached>),
     /// The caller's deadline has passed.
     #[error("deadline exceeded")]
     DeadlineExceeded {

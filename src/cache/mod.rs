@@ -1,6 +1,7 @@
 //! The core: Get, Set and Invalidate. It imports no transport, no Redis and no memory library.
 
 pub mod admission;
+pub mod caller;
 pub mod clock;
 pub mod coherence;
 pub mod entry;

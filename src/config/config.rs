@@ -96,7 +96,7 @@ impl Config {
 
     fn read(reader: &mut Reader) -> Self {
         let limits = limits::read(reader);
-        let (switches, namespaces) = (cache::read_switches(reader), cache::read_rules(reader, &limits));
+        let (switches, mut namespaces) = (cache::read_switches(reader), cache::read_rules(reader, &limits));
         let log = log::read(reader);
         let server = server::read(reader);
         let tls = tls::read(reader, server.listen_plain.map(|_| server::LISTEN_PLAIN));
@@ -112,6 +112,13 @@ impl Config {
             hot_key_capacity: warm_start.tracked_keys,
         };
         let redis = redis.config;
+        let l1 = l1::read(reader, &limits, redis.is_some());
+        cache::check_reservations(reader, &namespaces, l1.size);
+        if let Some(redis) = &redis {
+            cache::check_l2_quotas(reader, &namespaces, redis.namespace_sampling);
+        }
+        namespaces.l1_size = l1.size;
+        namespaces.caller_share = admission.peer_share;
         let repair = redis.as_ref().is_some_and(|redis| redis.failover == Failover::Repair);
         Config {
             server,
@@ -121,7 +128,7 @@ impl Config {
             drain: Drain::read(reader),
             cache,
             namespaces,
-            l1: l1::read(reader, &limits, redis.is_some()),
+            l1,
             coherence: CoherenceConfig { repair, ..coherence },
             redis,
             warm_start: warm_start.config,

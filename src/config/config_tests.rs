@@ -391,6 +391,32 @@ fn the_url_takes_user_and_password_from_other_settings() {
 }
 
 #[test]
+fn reservations_fit_into_memory_and_quotas() {
+    let with = |namespaces: &str| load_file(".yaml", &format!("l1: {{size: 64MiB}}\nnamespaces: {namespaces}"));
+    let loaded = with("{a: {reserved_bytes: 32MiB, max_bytes: 32MiB}, b: {reserved_bytes: 32MiB}}").unwrap();
+    let rules = &loaded.config.namespaces;
+    assert_eq!((rules.configured["a"].reserved_bytes, rules.l1_size), (32 << 20, 64 << 20));
+    assert_eq!((rules.configured["a"].max_leases, rules.default_policy.max_leases), (1000, 1000));
+    let sum = with("{a: {reserved_bytes: 40MiB}, b: {reserved_bytes: 40MiB}}").unwrap_err().to_string();
+    assert!(sum.contains("namespaces.a.reserved_bytes: must be, summed over all namespaces, at most l1.size"), "{sum}");
+    assert!(sum.contains("namespaces.b.reserved_bytes"), "{sum}");
+    let beyond = with("{a: {reserved_bytes: 2MiB, max_bytes: 1MiB}}").unwrap_err().to_string();
+    assert!(beyond.contains("namespaces.a.reserved_bytes: must be at most max_bytes"), "{beyond}");
+    let everywhere = load_file(".yaml", "cache: {reserved_bytes: 1MiB}").unwrap_err().to_string();
+    assert!(everywhere.contains("cache.reserved_bytes: unknown key"), "{everywhere}");
+}
+
+#[test]
+fn a_quota_in_redis_needs_samples() {
+    let given =
+        [("redis.url", "redis://redis"), ("redis.namespace_sampling", "0s"), ("namespaces.a.max_l2_bytes", "1GiB")];
+    let problems = problems(&flags(&given));
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("namespaces.a.max_l2_bytes: needs samples"), "{problems:?}");
+    assert_eq!(config(&flags(&given[..1])).namespaces.configured.len(), 0);
+}
+
+#[test]
 fn sampling_of_namespaces_is_off_or_at_least_a_second_apart() {
     let with =
         |interval: &'static str| flags(&[("redis.url", "redis://redis"), ("redis.namespace_sampling", interval)]);

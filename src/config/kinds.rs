@@ -57,7 +57,13 @@ impl Reader {
     }
 
     /// A whole number within limits.
-    pub fn count<T>(&mut self, path: &str, default: T, limits: RangeInclusive<T>, doc: &'static str) -> T
+    pub fn count<T>(
+        &mut self,
+        path: &str,
+        default: impl Into<Fallback<T>>,
+        limits: RangeInclusive<T>,
+        doc: &'static str,
+    ) -> T
     where
         T: FromStr + PartialOrd + Display,
     {

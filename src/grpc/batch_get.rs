@@ -19,7 +19,7 @@ use crate::cache::admission::resource::Resource;
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
-use crate::cache::namespace::Namespaces;
+use crate::cache::namespace::{InFlightPlace, Namespaces};
 use crate::cache::tiered::{GetAnswer, GetMany, GetOutcome, Tiered};
 use crate::cache::token::Token;
 use crate::pb;
@@ -49,6 +49,8 @@ pub struct BatchGet {
     keys: Vec<String>,
     /// Memory of the keys until the caller has read the responses.
     _keys_taken: Option<TakenAmounts>,
+    /// Place of the request in the quota of its namespace.
+    _in_flight: Option<InFlightPlace>,
     metadata_only: bool,
     deadline: Moment,
     token: Token,
@@ -94,6 +96,7 @@ impl BatchGet {
         deadline: Moment,
     ) -> Result<BatchGet, CacheError> {
         let BatchGetContext { cache, load, account, clock, namespaces, value_size } = service;
+        let in_flight = parts.namespace.enter()?;
         parts.namespace.admit_many(request.keys.len())?;
         let first = (load.bytes_limit() / 2 / value_size.max(1)).clamp(1, MAX_FIRST_SLICE_KEYS);
         let token = parts.token.clone();
@@ -108,6 +111,7 @@ impl BatchGet {
             parts,
             keys: request.keys,
             _keys_taken: keys_taken,
+            _in_flight: in_flight,
             metadata_only: request.metadata_only,
             deadline,
             token,
@@ -169,6 +173,8 @@ impl BatchGet {
         drop(room);
         let bytes = self.keep(&mut answers)?;
         let last = self.read + answers.len();
+        let names: usize = self.keys[self.read..last].iter().map(String::len).sum();
+        self.parts.namespace.charge(bytes + names);
         self.value_size = bytes / answers.len().max(1);
         let hit = answers.iter().flatten().any(|answer| matches!(answer.outcome, GetOutcome::Hit { .. }));
         for (index, answer) in answers.into_iter().enumerate() {

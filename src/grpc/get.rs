@@ -29,7 +29,8 @@ pub enum AtOnce {
     Answered(AnswerAtOnce),
     /// It has no entry of the key that the caller accepts.
     NotInMemory(Key),
-    /// The general way has to answer: the namespace is not registered, or the request is invalid.
+    /// The general way has to answer: the namespace is not registered or limits its requests in
+    /// flight, or the request is invalid.
     General,
 }
 
@@ -53,6 +54,11 @@ impl CacheApi {
         let (extensions, request) = (request.extensions(), request.get_ref());
         let slot = extensions.get::<RequestSlot>();
         let parts = convert::get(&self.context, request)?;
+        // The place is kept until the response is written.
+        match (parts.namespace.enter()?, slot) {
+            (Some(place), Some(slot)) => slot.keep_in_flight(place),
+            (_place, _) => {}
+        }
         let key = KeyRef::new(&parts.namespace, request.key.as_bytes());
         let (consistency, token, lease) = (parts.consistency, &parts.token, parts.lease);
         let (cache, get) = (&self.reporter.observed.cache, Get { key, consistency, token, deadline, lease, slot });
@@ -85,6 +91,9 @@ impl CacheApi {
         let Some(namespace) = namespace.filter(|_| self.context.limits.key("key", key.as_bytes()).is_ok()) else {
             return AtOnce::General;
         };
+        if namespace.limits_in_flight() {
+            return AtOnce::General;
+        }
         let key = KeyRef::new(&namespace, key.as_bytes());
         match self.reporter.observed.cache.get_from_l1(&get_without_options(key, Moment::FOREVER)) {
             Some(answer) => AtOnce::Answered(self.answered(key, answer, is_slow)),

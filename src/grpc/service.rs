@@ -91,6 +91,7 @@ impl CacheApi {
         record: impl FnOnce(&dyn Fn() -> Facts),
     ) -> Result<SetAnswer, CacheError> {
         let key = set.write.key.clone();
+        let _in_flight = key.namespace().enter()?;
         spans::note(NAMESPACE, key.namespace().name());
         let answer = self.reporter.observed.cache.set(set).await;
         record(&|| Facts {
@@ -116,6 +117,8 @@ impl CacheApi {
             plan = convert::invalidate(&self.context, &request, &elsewhere, deadline)?;
         }
         let InvalidationPlan { invalidates, response } = plan;
+        let entered: Result<Vec<_>, _> = invalidates.iter().map(|invalidate| invalidate.namespace.enter()).collect();
+        let _in_flight = entered?;
         let first = invalidates.first().map(|first| first.namespace.clone());
         if let Some(first) = &first {
             spans::note(NAMESPACE, first.name());
@@ -136,6 +139,7 @@ impl CacheApi {
         slot: Option<&RequestSlot>,
     ) -> Result<pb::TouchResponse, CacheError> {
         let (key, touch, token) = convert::touch(&self.context, request)?;
+        let _in_flight = key.namespace().enter()?;
         spans::note(NAMESPACE, key.namespace().name());
         let answer = self.reporter.observed.cache.touch(key.clone(), touch, deadline).await;
         record_if_slow(slot, || Facts {
@@ -171,6 +175,7 @@ impl CacheApi {
     ) -> Result<pb::BatchSetResponse, CacheError> {
         let (many, token) = convert::batch_set(&self.context, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.writes.len());
+        let _in_flight = namespace.enter()?;
         record_batch(namespace.name(), items);
         let done = self.reporter.observed.cache.set_many(many).await;
         record_if_slow(slot, || namespace_facts(namespace.name()));
@@ -187,6 +192,7 @@ impl CacheApi {
     ) -> Result<pb::BatchInvalidateResponse, CacheError> {
         let (many, token) = convert::batch_invalidate(&self.context, request, deadline)?;
         let (namespace, items) = (many.namespace.clone(), many.removals.len());
+        let _in_flight = namespace.enter()?;
         record_batch(namespace.name(), items);
         let done = self.reporter.observed.cache.invalidate_many(many).await;
         record_if_slow(slot, || namespace_facts(namespace.name()));

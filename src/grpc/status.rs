@@ -1,5 +1,6 @@
 //! The gRPC status of each core error, with google.rpc details that fit into trailers.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -56,6 +57,13 @@ pub fn status(error: &CacheError) -> Status {
             details.set_retry_info(Some(RETRY_AFTER));
             (Code::ResourceExhausted, "LIMIT_REACHED")
         }
+        CacheError::Quota(quota) => {
+            details.add_quota_failure_violation(quota.field, format!("limit of {} reached", quota.limit));
+            if quota.retry_after.is_some() {
+                details.set_retry_info(quota.retry_after);
+            }
+            (Code::ResourceExhausted, "LIMIT_REACHED")
+        }
         CacheError::DeadlineExceeded { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
         CacheError::Incomplete { .. } => (Code::DeadlineExceeded, "REQUEST_INCOMPLETE"),
         CacheError::Halted(_) => (Code::Unavailable, "REPLICA_HALTED"),
@@ -101,10 +109,15 @@ const LIMITING_SETTINGS: [(&str, &str); 9] = [
     ("watches", "limits.watches"),
 ];
 
-/// Returns the setting that limits what is exhausted, if it is one of the service.
-fn setting_of(error: &CacheError) -> Option<&'static str> {
-    let CacheError::Exhausted { what, .. } = error else { return None };
-    LIMITING_SETTINGS.iter().find(|(resource, _)| what.ends_with(resource)).map(|(_, setting)| *setting)
+/// Returns the setting that limits what is exhausted, if there is one.
+fn setting_of(error: &CacheError) -> Option<Cow<'static, str>> {
+    let what = match error {
+        CacheError::Quota(quota) => return Some(quota.path().into()),
+        CacheError::Exhausted { what, .. } => what,
+        _ => return None,
+    };
+    let limiting = LIMITING_SETTINGS.iter().find(|(resource, _)| what.ends_with(resource));
+    limiting.map(|(_, setting)| (*setting).into())
 }
 
 /// Returns the machine-readable metadata of an error.
@@ -119,13 +132,18 @@ fn metadata(error: &CacheError) -> HashMap<String, String> {
             add("limit", (*what).to_owned());
             add("value", limit.to_string());
             if let Some(setting) = setting_of(error) {
-                add("setting", setting.to_owned());
+                add("setting", setting.into_owned());
             }
         }
         CacheError::IdentityLimit { setting, limit } => {
             add("limit", setting.clone());
             add("value", limit.to_string());
             add("setting", setting.clone());
+        }
+        CacheError::Quota(quota) => {
+            add("limit", quota.field.to_owned());
+            add("value", quota.limit.to_string());
+            add("setting", quota.path());
         }
         CacheError::InSome { failed, cause, .. } => {
             known.extend(metadata(cause));
@@ -139,7 +157,7 @@ fn metadata(error: &CacheError) -> HashMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::error::Violation;
+    use crate::cache::error::{QuotaReached, Violation};
 
     #[test]
     fn an_invalid_request_names_its_fields() {
@@ -167,7 +185,18 @@ mod tests {
             let details = status.get_error_details();
             assert_eq!(details.error_info().expect("ErrorInfo").metadata["setting"], setting);
         }
-        assert_eq!(refused("max_bytes").message(), "max_bytes limit of 8 reached");
+        let quota = QuotaReached {
+            section: "namespaces",
+            name: "cart".to_owned(),
+            field: "max_leases",
+            limit: 8,
+            retry_after: Some(Duration::from_secs(1)),
+        };
+        let status = status(&quota.into());
+        assert_eq!(status.message(), "max_leases limit of 8 reached (namespaces.cart.max_leases)");
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().expect("ErrorInfo").metadata["setting"], "namespaces.cart.max_leases");
+        assert_eq!(details.retry_info().expect("RetryInfo").retry_delay, Some(Duration::from_secs(1)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod admin;
 mod admin_http;
 mod admission;
+mod apart;
 mod auth;
 mod barrier;
 mod basics;

@@ -17,7 +17,7 @@ const CODE_IN_FOLDERS: [(&str, &str); 2] =
 ///
 /// The longest name that a file is inside of counts.
 const CORE_RANKS: [&[&str]; 11] = [
-    &["clock", "error", "expiring_map", "lifetime", "log_fields", "quoted", "spans", "token", "version"],
+    &["caller", "clock", "error", "expiring_map", "lifetime", "log_fields", "quoted", "spans", "token", "version"],
     &["invalidation", "policy", "stats"],
     // A namespace holds its policy, its counters and its invalidation log.
     &["namespace"],

@@ -165,11 +165,11 @@ fn the_documented_symptoms_of_few_hits_appear() {
         &["MISS", "SETS", "COND", "INVAL", "DEGR", "for size", "expired", "evicted"],
     );
     for key in ["a", "b", "c"] {
-        service.client_with(&["set", "-n", "small", key, "--stdin"], &[7; 300]).assert_exit(0);
+        service.client_with(&["set", "-n", "small", key, "--stdin"], &[7; 2000]).assert_exit(0);
     }
     let stats = service.client(&["stats", "-n", "small", "-o", "json"]).assert_exit(0).json();
     page.assert_documented(&stats.to_string(), &["over_quota"]);
-    assert_eq!(stats["namespaces"][0]["over_quota"].as_u64(), Some(2), "{stats}");
+    assert_eq!(stats["namespaces"][0]["over_quota"].as_u64(), Some(3), "{stats}");
     service.client(&["policy", "set", "-n", "off", "enabled=false"]).assert_exit(0);
     page.assert_documented(&output_of(&service, &["get", "-n", "off", "key"], 1), &["miss: disabled"]);
 }

@@ -1,6 +1,7 @@
 //! Check of memory: a namespace that is filled and evicted faster than it is read.
 
 use super::finding::{Finding, Level, Signs, format_rate, percent, share};
+use crate::cache::stats::NamespaceCounts;
 
 /// Share of its limit from which memory counts as full.
 const FULL_SHARE: f64 = 0.9;
@@ -54,12 +55,16 @@ fn out_of_memory(signs: &Signs<'_>) -> Option<Finding> {
 
 /// Checks for a namespace that needs more memory than its quota.
 fn over_quota(signs: &Signs<'_>) -> Option<Finding> {
-    let worst = signs.lately.namespaces.iter().max_by_key(|namespace| namespace.counts.over_quota)?;
+    let lost_by = |counts: &NamespaceCounts| {
+        // Without a quota an entry leaves for others, too.
+        counts.over_quota + if counts.quota_bytes > 0 { counts.evicted_size } else { 0 }
+    };
+    let worst = signs.lately.namespaces.iter().max_by_key(|namespace| lost_by(&namespace.counts))?;
     let (counts, gets) = (&worst.counts, worst.counts.gets());
     let useful = share(gets.l1, gets.all());
-    let refused = counts.over_quota as f64 / signs.seconds();
-    if refused < MIN_EVICTIONS_PER_SECOND
-        || share(counts.over_quota, counts.fills()) < MIN_CHURN_SHARE
+    let lost = lost_by(counts) as f64 / signs.seconds();
+    if lost < MIN_EVICTIONS_PER_SECOND
+        || share(lost_by(counts), counts.fills()) < MIN_CHURN_SHARE
         || useful >= USEFUL_HIT_SHARE
     {
         return None;
@@ -70,7 +75,11 @@ fn over_quota(signs: &Signs<'_>) -> Option<Finding> {
         title: format!("Namespace {} is thrashing within its quota", worst.name),
         meaning: "Its quota of memory is used up: what is read is not kept, and is fetched from Redis again and again."
             .to_owned(),
-        evidence: format!("{} entries not taken; memory answers {} of its Gets", format_rate(refused), percent(useful)),
+        evidence: format!(
+            "{} entries evicted or not taken; memory answers {} of its Gets",
+            format_rate(lost),
+            percent(useful)
+        ),
         action: "Raise its max_bytes, shorten its time to live, or switch its l1 off.",
         runbook: "twintiernamespacethrashing",
     })

@@ -340,11 +340,11 @@ const fillNamespace = (element, it) => {
   if (it.name !== "") spark(element.children[1].firstChild, (series[it.name] ?? []).map((point) => point[0] + point[1] + point[2] + point[3]));
   fillCells(element, 2, [rate(total), total > 0 ? hitRate(it.gets) : "–"]);
   split(element.children[4].firstChild, it.gets);
-  const refused = it.throttled + it.over_quota + it.write_errors;
+  const refused = it.throttled + it.over_byte_rate + it.over_in_flight + it.over_leases + it.over_l2_bytes + it.over_quota + it.write_errors;
   fillCells(element, 5, [
     rate(it.sets_stored), rate(it.invalidations), count(it.entries), size(it.bytes), about(it.redis_keys, count), about(it.redis_bytes, size), rate(it.evicted_size), rate(refused),
   ]);
-  element.children[12].title = `throttled ${rate(it.throttled)}, over quota ${rate(it.over_quota)}, failed writes ${rate(it.write_errors)} a second`;
+  element.children[12].title = `throttled ${rate(it.throttled)}, over max_bytes_per_second ${rate(it.over_byte_rate)}, max_in_flight ${rate(it.over_in_flight)}, max_leases ${rate(it.over_leases)}, max_l2_bytes ${rate(it.over_l2_bytes)}, over quota ${rate(it.over_quota)}, failed writes ${rate(it.write_errors)} a second`;
   element.children[12].classList.toggle("raised", refused > 0);
 };
 

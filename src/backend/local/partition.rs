@@ -36,11 +36,6 @@ impl LocalPartitions {
     pub(super) fn lock(&self, partition: u16) -> MutexGuard<'_, LocalPartition> {
         self.0[usize::from(partition)].lock()
     }
-
-    /// Locks `partition`, unless its lock is in use.
-    pub(super) fn try_lock(&self, partition: u16) -> Option<MutexGuard<'_, LocalPartition>> {
-        self.0[usize::from(partition)].try_lock()
-    }
 }
 
 /// Sequence of one partition, and what is remembered beside its entries.

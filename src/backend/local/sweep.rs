@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::partition::{LocalPartition, LocalPartitions};
+use super::partition::LocalPartitions;
 use crate::cache::clock::Clock;
-use crate::cache::coherence::{Coherence, MAX_VISITED_FOR_ROOM};
+use crate::cache::coherence::Coherence;
 use crate::cache::entry::{CachedEntry, Tags};
 use crate::cache::key::Key;
 use crate::cache::namespace::Namespace;
@@ -33,8 +33,6 @@ pub struct Sweep {
 #[derive(Default)]
 struct SweepRequest {
     namespaces: Vec<Arc<Namespace>>,
-    /// Id of the namespace that is being swept.
-    swept: Option<u32>,
     /// True while a task sweeps the namespaces.
     running: bool,
 }
@@ -85,42 +83,11 @@ impl Sweep {
         let next = {
             let mut wanted = self.wanted.lock();
             wanted.running = !wanted.namespaces.is_empty();
-            let next = wanted.namespaces.pop();
-            wanted.swept = next.as_ref().map(|namespace| namespace.id);
-            next
+            wanted.namespaces.pop()
         };
         let Some(namespace) = next else { return false };
         self.sweep(&namespace);
-        self.wanted.lock().swept = None;
         true
-    }
-
-    /// Removes invalidated entries of the namespace of `key`, if they are among the first that L1
-    /// visits. The lock of its partition is held as `state`.
-    pub fn make_room(&self, key: &Key, state: &mut LocalPartition) -> usize {
-        let (id, partition) = (key.namespace().id, self.coherence.partition_of(key.as_ref()));
-        {
-            let wanted = self.wanted.lock();
-            if wanted.swept != Some(id) && !wanted.namespaces.iter().any(|namespace| namespace.id == id) {
-                return 0;
-            }
-        }
-        let (mut looked_at, mut removed) = (0, 0);
-        self.l1.each(&mut |other, held| {
-            looked_at += 1;
-            if other.namespace().id == id && self.coherence.covers(other.as_ref(), held) {
-                let place = self.coherence.partition_of(other.as_ref());
-                let is_removed = if place == partition {
-                    self.remove_under(state, other, held)
-                } else {
-                    // The holder of its lock may wait for the lock that is held here.
-                    self.partitions.try_lock(place).is_some_and(|mut state| self.remove_under(&mut state, other, held))
-                };
-                removed += usize::from(is_removed);
-            }
-            if looked_at < MAX_VISITED_FOR_ROOM { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        removed
     }
 
     fn sweep(&self, namespace: &Namespace) {
@@ -147,10 +114,16 @@ impl Sweep {
             .for_each(|(pattern, positions)| namespace.invalidation_log().drop_reclaimed(pattern, positions));
     }
 
-    /// Removes an invalidated entry, unless another has replaced it.
+    /// Removes an invalidated entry, unless another has replaced it. Remembers the version of its
+    /// source.
     pub fn remove(&self, key: &Key, held: &Arc<CachedEntry>) {
         let mut state = self.partitions.lock(self.coherence.partition_of(key.as_ref()));
-        self.remove_under(&mut state, key, held);
+        if self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held)) {
+            if let Some(source) = held.entry.source_version {
+                state.remember_source(key, source, self.clock.now());
+            }
+            self.l1.remove(key.as_ref());
+        }
     }
 
     /// Limits an entry that was marked stale to its stale window.
@@ -159,17 +132,5 @@ impl Sweep {
         if self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held)) {
             self.coherence.put(key, held, held.entry.clone().marked_since(held.marked_at()));
         }
-    }
-
-    /// Removes an entry with the lock of its partition held. Remembers the version of its source.
-    fn remove_under(&self, state: &mut LocalPartition, key: &Key, held: &Arc<CachedEntry>) -> bool {
-        let is_there = self.l1.get(key.as_ref()).is_some_and(|now| Arc::ptr_eq(&now, held));
-        if is_there {
-            if let Some(source) = held.entry.source_version {
-                state.remember_source(key, source, self.clock.now());
-            }
-            self.l1.remove(key.as_ref());
-        }
-        is_there
     }
 }

@@ -9,7 +9,7 @@ use crate::cache::coherence;
 use crate::cache::entry::{Entry, Tags};
 use crate::cache::key::Key;
 use crate::cache::tier::bus::{Change, Effect};
-use crate::cache::tier::{Condition, ConditionFailure, Write, WriteResult, insert_within_quota};
+use crate::cache::tier::{Condition, ConditionFailure, Write, WriteResult, insert_counted};
 use crate::cache::version::Version;
 
 // === impl Local ===
@@ -79,9 +79,8 @@ impl Local {
         let entry = Entry::written(&write.entry, version, cost, now);
         let note = self.coherence.begin_fill(key.as_ref());
         let held = coherence::cached_entry(entry.clone(), version, note, now, key.namespace());
-        let inserted = insert_within_quota(&*self.l1, key, &held, || self.sweep.make_room(key, state) > 0);
-        if let Err(why) = inserted {
-            return WriteResult::Failed(why.into());
+        if let Err(why) = insert_counted(&*self.l1, key, &held) {
+            return WriteResult::Failed(why.into_error(key.namespace()));
         }
         if let Some(request) = write.request.clone() {
             state.requests.insert((key.clone(), request), Ok(version), now.plus(REMEMBERED), now);

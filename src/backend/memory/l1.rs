@@ -1,8 +1,9 @@
-//! L1 in shards, bounded in bytes over all of them. Freshness, order and expiry on read are the
-//! core's.
+//! L1 in shards, bounded in bytes over all of them, and for each namespace. Freshness, order and
+//! expiry on read are the core's.
 //!
 //! A full L1 evicts the least used of a few entries that lie side by side in a table. There is no
-//! list of all entries, so an entry takes less memory and a read changes no list.
+//! list of all entries, so an entry takes less memory and a read changes no list. `shares` tells
+//! which namespace loses entries; `owners` finds them.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
@@ -10,10 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::shard::{Candidate, CoarseTime, L1Shard, Slot};
+use super::shares::Shares;
 use super::weight::weight;
 use crate::cache::clock::Clock;
 use crate::cache::entry::CachedEntry;
 use crate::cache::key::{Key, KeyRef};
+use crate::cache::namespace::Namespace;
 use crate::cache::stats::L1Counters;
 use crate::cache::tier::{L1, L1Usage, NotTaken};
 use crate::sync::RwLock;
@@ -30,6 +33,9 @@ const FORGETTING: u8 = 8;
 const SWEPT_PER_INSERT: usize = 4;
 /// Buckets that one call of `usage` looks through for expired entries. It ends at the end of a shard.
 const SWEPT_PER_USAGE: usize = 1 << 18;
+/// Entries that one insert evicts of its namespace at most. More are needed only after its quota was
+/// lowered.
+const EVICTED_PER_INSERT: usize = 1024;
 
 /// Eviction policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +65,7 @@ pub struct MemoryL1 {
     inserts: AtomicU32,
     entries: AtomicU64,
     bytes: AtomicU64,
+    shares: Shares,
     /// Index of the shard at which the next sweep begins.
     swept: AtomicUsize,
     counters: L1Counters,
@@ -86,6 +93,7 @@ impl MemoryL1 {
             inserts: AtomicU32::new(0),
             entries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            shares: Shares::new(config.size),
             swept: AtomicUsize::new(0),
             counters: L1Counters::default(),
             clock,
@@ -120,28 +128,57 @@ impl MemoryL1 {
         own.inc();
     }
 
-    /// Evicts entries until the rest is within the limit.
-    fn make_room(&self, time: CoarseTime) {
-        while self.bytes.load(Relaxed) > self.config.size {
-            let Some((shard, Candidate { held, hash, disuse })) = self.candidate(time) else { return };
-            // Another thread may have removed or replaced it meanwhile.
-            let removed = shard.write().remove_exactly(&held, hash);
-            if let Some(slot) = removed {
-                self.count_removed(&slot, if disuse.expired { Cause::Expired } else { Cause::Size });
+    /// Takes `weight` of the quota of `namespace`, whose least used entries leave for it.
+    fn take_quota(&self, namespace: &Namespace, weight: u64, time: CoarseTime) {
+        let (quota, bytes) = (namespace.policy().max_bytes, &namespace.counters.bytes);
+        for _ in 0..EVICTED_PER_INSERT {
+            if bytes.add_within(weight, quota) {
+                return;
+            }
+            if !self.evict(Some(namespace.id), time) {
+                // Others have taken it for entries that are not here yet.
+                break;
+            }
+        }
+        bytes.add(weight);
+    }
+
+    /// Evicts entries until the rest is within the limits.
+    fn make_room(&self, inserting: &Arc<Namespace>, time: CoarseTime) {
+        while self.shares.are_exceeded(self.bytes.load(Relaxed)) {
+            let Some(loser) = self.shares.loser(inserting, time) else { return };
+            let has_all = loser.counters.entries.get() >= self.entries.load(Relaxed);
+            if !self.evict((!has_all).then_some(loser.id), time) {
+                return;
             }
         }
     }
 
-    /// Chooses the entry to be evicted: the least used of a sample, which begins at a random place.
-    /// An L1 with fewer entries than a sample is compared as a whole.
-    fn candidate(&self, time: CoarseTime) -> Option<(&RwLock<L1Shard>, Candidate)> {
-        let (first_shard, bucket, chance): (u32, u32, u8) = rand::random();
-        let now = self.inserts.load(Relaxed);
+    /// Evicts the least used of a sample, of one namespace or of all. Returns false if there is none.
+    fn evict(&self, namespace: Option<u32>, time: CoarseTime) -> bool {
+        let Some((shard, Candidate { held, hash, disuse })) = self.candidate(namespace, time) else { return false };
+        // Another thread may have removed or replaced it meanwhile.
+        let removed = shard.write().remove_exactly(&held, hash);
+        if let Some(slot) = removed {
+            self.count_removed(&slot, if disuse.expired { Cause::Expired } else { Cause::Size });
+        }
+        true
+    }
+
+    /// Chooses the entry to be evicted, of one namespace or of all: the least used of a sample, which
+    /// begins at a random place. Fewer entries than a sample are compared as a whole.
+    fn candidate(&self, namespace: Option<u32>, time: CoarseTime) -> Option<(&RwLock<L1Shard>, Candidate)> {
+        let (first_shard, place, chance): (u32, u32, u8) = rand::random();
+        let now = (self.inserts.load(Relaxed), time);
         let (mut first, mut seen) = (None::<(&RwLock<L1Shard>, Candidate)>, 0);
         for number in 0..SHARDS {
             let shard = &self.shards[(first_shard as usize + number) % SHARDS];
             let forgets = self.counts_reads() && seen == 0 && chance.is_multiple_of(FORGETTING);
-            let (candidate, looked_at) = shard.read().candidate(bucket as usize, SAMPLE - seen, (now, time), forgets);
+            let (place, most) = (place as usize, SAMPLE - seen);
+            let (candidate, looked_at) = match namespace {
+                None => shard.read().candidate(place, most, now, forgets),
+                Some(namespace) => shard.read().candidate_of(namespace, place, most, now, forgets),
+            };
             let is_first =
                 |candidate: &Candidate| first.as_ref().is_none_or(|(_, first)| candidate.disuse > first.disuse);
             first = candidate.filter(is_first).map(|candidate| (shard, candidate)).or(first);
@@ -180,19 +217,22 @@ impl L1 for MemoryL1 {
             self.remove(key.as_ref());
             return Err(NotTaken::TooLarge);
         }
-        let (weight, counters) = (weight(key.bytes(), &held), &held.namespace.counters);
-        let quota = held.namespace.policy().max_bytes;
-        if !counters.bytes.add_within(weight, quota) {
+        let (weight, namespace) = (weight(key.bytes(), &held), held.namespace.clone());
+        let quota = namespace.policy().max_bytes;
+        if quota > 0 && weight > quota {
+            self.remove(key.as_ref());
+            return Err(NotTaken::OverQuota(quota));
+        }
+        let ((shard, hash), time) = (self.place(key.as_ref()), CoarseTime::at(self.clock.now()));
+        self.shares.note_insert(&namespace, time);
+        if !namespace.counters.bytes.add_within(weight, quota) {
             // The entry that it replaces may free the room it needs.
             self.remove(key.as_ref());
-            if !counters.bytes.add_within(weight, quota) {
-                return Err(NotTaken::OverQuota(quota));
-            }
+            self.take_quota(&namespace, weight, time);
         }
-        counters.entries.inc();
+        namespace.counters.entries.inc();
         self.entries.fetch_add(1, Relaxed);
         self.bytes.fetch_add(weight, Relaxed);
-        let ((shard, hash), time) = (self.place(key.as_ref()), CoarseTime::at(self.clock.now()));
         let used = self.inserts.fetch_add(1, Relaxed).wrapping_add(1);
         let slot = Slot::new(&key, held.clone(), hash, CoarseTime::after(held.kept_until()), used);
         let (replaced, ended) = {
@@ -201,7 +241,7 @@ impl L1 for MemoryL1 {
         };
         replaced.iter().for_each(|slot| self.count_removed(slot, Cause::Replaced));
         ended.iter().for_each(|slot| self.count_removed(slot, Cause::Expired));
-        self.make_room(time);
+        self.make_room(&namespace, time);
         Ok(())
     }
 
@@ -221,7 +261,9 @@ impl L1 for MemoryL1 {
     }
 
     fn usage(&self) -> L1Usage {
-        self.sweep(CoarseTime::at(self.clock.now()));
+        let time = CoarseTime::at(self.clock.now());
+        self.shares.renew(time);
+        self.sweep(time);
         L1Usage {
             entries: self.entries.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
@@ -231,6 +273,9 @@ impl L1 for MemoryL1 {
     }
 }
 
+#[cfg(test)]
+#[path = "apart_tests.rs"]
+mod apart_tests;
 #[cfg(test)]
 #[path = "l1_tests.rs"]
 mod tests;

@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as TableEntry;
 
+use super::owners::Owners;
 use crate::cache::clock::Moment;
 use crate::cache::entry::CachedEntry;
 use crate::cache::key::{Key, KeyRef};
 
 /// Highest number of reads that is counted for an entry.
 const MAX_READS: u8 = 15;
+/// Listed hashes, of entries or not, that a look for entries of one namespace reads at most.
+const MAX_LISTED: usize = 64;
 
 /// An entry, and the facts that decide about its eviction.
 pub struct Slot {
@@ -27,11 +30,13 @@ pub struct Slot {
     used: AtomicU32,
     /// Reads, less those that eviction has forgotten.
     reads: AtomicU8,
+    /// Low half of the namespace's id, so that a search for its entries follows no pointer.
+    owner: u16,
 }
 
 /// A time in steps of 2^27 nanoseconds, a seventh of a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CoarseTime(u32);
+pub struct CoarseTime(pub(super) u32);
 
 /// How little an entry was used: the entry whose value is highest is evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +58,7 @@ pub struct Candidate {
 #[derive(Default)]
 pub struct L1Shard {
     slots: HashTable<Slot>,
+    owners: Owners,
     /// Bucket at which the next look for expired entries begins.
     hand: usize,
     /// No entry ends before this time.
@@ -78,7 +84,8 @@ impl CoarseTime {
 impl Slot {
     /// Creates a slot, used at insert number `used`.
     pub fn new(key: &Key, held: Arc<CachedEntry>, hash: u32, ends: CoarseTime, used: u32) -> Slot {
-        Slot { key: key.shared_bytes().clone(), held, hash, ends, used: AtomicU32::new(used), reads: AtomicU8::new(0) }
+        let (key, owner) = (key.shared_bytes().clone(), held.namespace.id as u16);
+        Slot { key, held, hash, ends, used: AtomicU32::new(used), reads: AtomicU8::new(0), owner }
     }
 
     /// Returns the bytes of its key.
@@ -134,7 +141,10 @@ impl L1Shard {
                 Some(std::mem::replace(old.get_mut(), slot))
             }
             TableEntry::Vacant(place) => {
+                let (namespace, hash) = (slot.held.namespace.id, slot.hash);
                 place.insert(slot);
+                let slots = &self.slots;
+                self.owners.add(namespace, hash, |hash| find_owned(slots, namespace, hash).is_some());
                 None
             }
         }
@@ -152,7 +162,9 @@ impl L1Shard {
 
     fn take(&mut self, hash: u32, is_it: impl Fn(&Slot) -> bool) -> Option<Slot> {
         let found = self.slots.find_entry(spread(hash), |slot| slot.hash == hash && is_it(slot)).ok()?;
-        Some(found.remove().0)
+        let slot = found.remove().0;
+        self.owners.remove(slot.held.namespace.id);
+        Some(slot)
     }
 
     /// Returns copies of all keys and entries that have not ended at `time`.
@@ -176,20 +188,27 @@ impl L1Shard {
         let buckets = self.slots.num_buckets();
         let from = if buckets == 0 { 0 } else { start % buckets };
         let sample = (from..buckets).chain(0..from).filter_map(|bucket| self.slots.get_bucket(bucket)).take(most);
-        let (mut first, mut looked_at) = (None::<(Disuse, &Slot)>, 0);
-        for slot in sample {
-            if looked_at == 0 && forget {
-                slot.reads.store(slot.reads.load(Relaxed) / 2, Relaxed);
-            }
-            looked_at += 1;
-            let disuse = slot.disuse(now.0, now.1);
-            if first.is_none_or(|(most, _)| disuse > most) {
-                first = Some((disuse, slot));
-            }
-        }
-        let candidate =
-            |(disuse, slot): (Disuse, &Slot)| Candidate { disuse, held: slot.held.clone(), hash: slot.hash };
-        (first.map(candidate), looked_at)
+        least_used(sample, now, forget)
+    }
+
+    /// Looks at `most` slots of the entries of `namespace`, as `candidate` does. They are spread over
+    /// the order of the inserts, so that old and young ones are compared.
+    pub fn candidate_of(
+        &self,
+        namespace: u32,
+        start: usize,
+        most: usize,
+        now: (u32, CoarseTime),
+        forget: bool,
+    ) -> (Option<Candidate>, usize) {
+        let hashes = self.owners.hashes(namespace);
+        let read = hashes.len().min(MAX_LISTED);
+        // Steps of the golden section spread any number of places evenly.
+        let step =
+            if hashes.len() <= MAX_LISTED { 1 } else { hashes.len() / 1000 * 618 + hashes.len() % 1000 * 618 / 1000 };
+        let at = |number: usize| hashes[(start % hashes.len() + number * step) % hashes.len()];
+        let sample = (0..read).filter_map(|number| find_owned(&self.slots, namespace, at(number))).take(most);
+        least_used(sample, now, forget)
     }
 
     /// Removes the entries that have ended at `time` from the next `most` buckets.
@@ -199,7 +218,9 @@ impl L1Shard {
             self.hand = if self.hand + 1 < self.slots.num_buckets() { self.hand + 1 } else { 0 };
             let is_ended = self.slots.get_bucket(self.hand).is_some_and(|slot| slot.ends <= time);
             if is_ended && let Ok(slot) = self.slots.get_bucket_entry(self.hand) {
-                ended.push(slot.remove().0);
+                let slot = slot.remove().0;
+                self.owners.remove(slot.held.namespace.id);
+                ended.push(slot);
             }
         }
         ended
@@ -210,10 +231,38 @@ impl L1Shard {
         if self.next_end.is_none_or(|next| next > time) {
             return (Vec::new(), 0);
         }
-        let ended = self.slots.extract_if(|slot| slot.ends <= time).collect();
+        let ended: Vec<Slot> = self.slots.extract_if(|slot| slot.ends <= time).collect();
+        ended.iter().for_each(|slot| self.owners.remove(slot.held.namespace.id));
         self.next_end = self.slots.iter().map(|slot| slot.ends).min();
         (ended, self.slots.num_buckets())
     }
+}
+
+/// Returns the slot to be evicted first, and how many were looked at. With `forget`, half of the
+/// reads of the first slot are forgotten.
+fn least_used<'a>(
+    sample: impl Iterator<Item = &'a Slot>,
+    now: (u32, CoarseTime),
+    forget: bool,
+) -> (Option<Candidate>, usize) {
+    let (mut first, mut looked_at) = (None::<(Disuse, &Slot)>, 0);
+    for slot in sample {
+        if looked_at == 0 && forget {
+            slot.reads.store(slot.reads.load(Relaxed) / 2, Relaxed);
+        }
+        looked_at += 1;
+        let disuse = slot.disuse(now.0, now.1);
+        if first.is_none_or(|(most, _)| disuse > most) {
+            first = Some((disuse, slot));
+        }
+    }
+    let candidate = |(disuse, slot): (Disuse, &Slot)| Candidate { disuse, held: slot.held.clone(), hash: slot.hash };
+    (first.map(candidate), looked_at)
+}
+
+/// Returns a slot of an entry of `namespace` with this hash.
+fn find_owned(slots: &HashTable<Slot>, namespace: u32, hash: u32) -> Option<&Slot> {
+    slots.find(spread(hash), |slot| slot.hash == hash && slot.owner == namespace as u16)
 }
 
 /// Spreads half a hash over all bits: the table takes its buckets from the low and its control

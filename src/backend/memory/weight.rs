@@ -15,9 +15,11 @@ const SLOT: usize = (size_of::<Slot>() + 1) * 3 / 2;
 /// Bytes that the blocks of an entry leave unused in the allocator's pages: measured, see
 /// `an_entry_costs_its_counted_weight`.
 const PAGES: usize = 32;
+/// A hash in the list of its namespace, which may be a third full.
+const LISTED: usize = 3 * size_of::<u32>();
 
 /// Bytes that every entry costs beyond its key, value, content type and details.
-pub const OVERHEAD: usize = SLOT + PAGES + allocated(ARC + size_of::<CachedEntry>());
+pub const OVERHEAD: usize = SLOT + LISTED + PAGES + allocated(ARC + size_of::<CachedEntry>());
 
 /// Returns the bytes that an entry of `key` costs.
 pub fn weight(key: &[u8], held: &CachedEntry) -> u64 {

@@ -185,6 +185,11 @@ impl Account {
         &self.load
     }
 
+    /// Returns the address of the peer.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Admits a request. A refusal is counted.
     pub fn admit(self: &Arc<Self>, resource: Resource) -> Result<RequestPermit, CacheError> {
         self.check(resource, 1, 1).map_err(|refusal| self.load.refuse(refusal))?;

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use super::limits::{Account, Admission, LimitReached, RequestPermit, TakenAmounts};
 use super::resource::Resource;
 use crate::cache::error::CacheError;
+use crate::cache::namespace::InFlightPlace;
 use crate::sync::Mutex;
 
 /// Stream limits of one connection: active streams, and waiting streams beside them.
@@ -49,6 +50,8 @@ struct SlotInner {
     state: Mutex<SlotState>,
     /// True if the answer must not be refused, however little room there is.
     is_owed: AtomicBool,
+    /// Place of the request in the quota of its namespace.
+    in_flight: OnceLock<InFlightPlace>,
 }
 
 enum SlotState {
@@ -118,8 +121,8 @@ impl RequestSlot {
         slow_from: Option<Instant>,
     ) -> RequestSlot {
         let state = Mutex::new(SlotState::Working { _permits: Box::new(permits), request: None });
-        let (is_owed, facts) = (AtomicBool::new(false), OnceLock::new());
-        RequestSlot(Arc::new(SlotInner { account, slow_from, facts, streams, state, is_owed }))
+        let (is_owed, facts, in_flight) = (AtomicBool::new(false), OnceLock::new(), OnceLock::new());
+        RequestSlot(Arc::new(SlotInner { account, slow_from, facts, streams, state, is_owed, in_flight }))
     }
 
     /// Returns true if the request is slow by now.
@@ -144,6 +147,11 @@ impl RequestSlot {
             *request = Some(taken);
         }
         self
+    }
+
+    /// Keeps the place of the request in the quota of its namespace until the response is written.
+    pub fn keep_in_flight(&self, place: InFlightPlace) {
+        _ = self.0.in_flight.set(place);
     }
 
     /// Releases the memory of the request, which has been answered.

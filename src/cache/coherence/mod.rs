@@ -34,4 +34,3 @@ pub use fence::FillGuard;
 pub use fill::{FetchSlot, StartedFetch, cached_entry};
 pub use freshness::{Freshness, SubscriptionPosition};
 pub use partition::ShownPosition;
-pub use sweep::MAX_VISITED_FOR_ROOM;

@@ -14,15 +14,13 @@ use super::sweep_queue::SweepQueue;
 use crate::cache::entry::{CachedEntry, Entry};
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
-use crate::cache::tier::{NotTaken, insert_within_quota};
+use crate::cache::tier::{NotTaken, insert_counted};
 
 /// Pause between an invalidation and a sweep, so that the steps of one invalidation are swept
 /// together.
 const SWEEP_DELAY: Duration = Duration::from_millis(20);
 /// Pause after a sweep, as a multiple of its duration.
 const PAUSE_FACTOR: u32 = 4;
-/// Most entries visited for dead ones before an entry is refused by the quota of its namespace.
-pub const MAX_VISITED_FOR_ROOM: usize = 4096;
 
 impl Coherence {
     /// Requests a sweep after an invalidation by selector in `namespace`.
@@ -63,29 +61,9 @@ impl Coherence {
         removed
     }
 
-    /// Inserts an entry into L1.
-    ///
-    /// If its namespace is at its quota, dead entries are removed first. To be called under the
-    /// key's stripe.
+    /// Inserts an entry into L1. To be called under the key's stripe.
     pub(super) fn insert(&self, key: &Key, held: &Arc<CachedEntry>) -> Result<(), NotTaken> {
-        insert_within_quota(&*self.l1, key, held, || self.make_room(&held.namespace) > 0)
-    }
-
-    /// Removes dead entries of `namespace` among the first entries visited, and returns their
-    /// number.
-    fn make_room(&self, namespace: &Namespace) -> usize {
-        if !self.unswept().contains_key(&namespace.id) {
-            return 0;
-        }
-        let (mut looked_at, mut removed) = (0, 0);
-        self.l1.each(&mut |key, held| {
-            looked_at += 1;
-            if key.namespace().id == namespace.id {
-                removed += usize::from(self.remove_if_invalidated(key, held));
-            }
-            if looked_at < MAX_VISITED_FOR_ROOM { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        removed
+        insert_counted(&*self.l1, key, held)
     }
 
     /// Removes `held` if it is dead, and returns whether it was removed.

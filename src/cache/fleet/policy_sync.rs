@@ -71,6 +71,7 @@ impl PolicySync {
     pub async fn change(&self, namespace: &Namespace, patch: PolicyPatch, deadline: Moment) -> Result<(), CacheError> {
         let whole = namespace.changed().and_then(patch.clone());
         namespace.policy_changed_by(&whole).map_err(CacheError::Invalid)?;
+        self.namespaces.check_reservation(namespace, &whole)?;
         self.write(namespace.name(), &patch, deadline).await
     }
 

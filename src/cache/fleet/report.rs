@@ -27,6 +27,8 @@ pub struct ReplicaReport {
     pub wall: SystemTime,
     /// Namespaces that this replica knows, and those that only L2 has keys of, by name.
     pub namespaces: Vec<NamespaceReport>,
+    /// Counts of namespaces that were forgotten.
+    pub forgotten: NamespaceCounts,
     /// L1.
     pub l1: L1Usage,
     /// L2.
@@ -123,6 +125,7 @@ impl ReplicaReport {
             at: replica.clock.now(),
             wall: SystemTime::now(),
             namespaces: NamespaceReport::all(replica, &l2),
+            forgotten: replica.namespaces.forgotten(),
             l1: replica.cache.l1().usage(),
             l2,
             health: *replica.health.borrow(),
@@ -144,13 +147,15 @@ impl ReplicaReport {
     pub fn since(&self, earlier: &ReplicaReport) -> ReplicaReport {
         let before: BTreeMap<_, _> = earlier.namespaces.iter().map(|before| (before.name.as_str(), before)).collect();
         let namespace = |now: &NamespaceReport| match before.get(now.name.as_str()) {
-            Some(before) => now.since(before),
-            None => now.clone(),
+            // One that was forgotten and named again counts from 0.
+            Some(before) if before.id.is_none() || before.id == now.id => now.since(before),
+            _ => now.clone(),
         };
         ReplicaReport {
             at: self.at,
             wall: self.wall,
             namespaces: self.namespaces.iter().map(namespace).collect(),
+            forgotten: self.forgotten.since(&earlier.forgotten),
             l1: self.l1.since(&earlier.l1),
             l2: self.l2.since(&earlier.l2),
             health: self.health,
@@ -174,10 +179,10 @@ impl ReplicaReport {
         self
     }
 
-    /// Returns the sum of all namespaces.
+    /// Returns the sum of all namespaces, also of those that were forgotten.
     pub fn total(&self) -> NamespaceCounts {
         let all = self.namespaces.iter();
-        all.fold(NamespaceCounts::default(), |sum, namespace| sum.plus(&namespace.counts))
+        all.fold(self.forgotten.clone(), |sum, namespace| sum.plus(&namespace.counts))
     }
 
     /// Returns the namespace of this name.
@@ -211,7 +216,7 @@ impl NamespaceReport {
 
     fn read(namespace: &Namespace) -> NamespaceReport {
         let (name, id) = (namespace.name().to_owned(), Some(namespace.id));
-        NamespaceReport { name, id, counts: namespace.counters.read(), in_l2: None }
+        NamespaceReport { name, id, counts: namespace.counts(), in_l2: None }
     }
 
     fn since(&self, earlier: &NamespaceReport) -> NamespaceReport {
@@ -221,7 +226,8 @@ impl NamespaceReport {
 
     /// Returns true if anything was counted, or L2 has keys.
     pub fn was_used(&self) -> bool {
-        self.counts != NamespaceCounts::default() || self.in_l2.is_some_and(|usage| usage.keys > 0)
+        let counts = NamespaceCounts { quota_bytes: 0, reservation: 0, ..self.counts.clone() };
+        counts != NamespaceCounts::default() || self.in_l2.is_some_and(|usage| usage.keys > 0)
     }
 }
 

@@ -5,6 +5,7 @@ impl ReplicaReport {
     /// A replica with L2 after some seconds, on which nothing happened and nothing is wrong.
     pub fn quiet(seconds: u64) -> ReplicaReport {
         ReplicaReport {
+            forgotten: NamespaceCounts::default(),
             at: Moment(1).plus(Duration::from_secs(seconds)),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
             namespaces: Vec::new(),

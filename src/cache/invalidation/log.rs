@@ -18,6 +18,7 @@ use super::log_table::{MAX_PATTERNS, Table};
 use super::selector::Selector;
 use super::table_half::{MARK_BYTES, Row};
 use crate::cache::clock::Moment;
+use crate::cache::stats::Counter;
 use crate::cache::version::Version;
 use crate::sync::RwLock;
 
@@ -30,6 +31,8 @@ pub struct InvalidationLog {
     limit: usize,
     /// Bytes of the prefixes and tags.
     bytes: AtomicUsize,
+    /// Number of times that remembered prefixes and tags were dropped for want of room.
+    overflows: Counter,
     budget: Arc<Budget>,
 }
 
@@ -44,6 +47,7 @@ impl InvalidationLog {
             table: RwLock::default(),
             limit: limit.max(1),
             bytes: AtomicUsize::new(0),
+            overflows: Counter::default(),
             budget: budget.clone(),
         });
         budget.join(&log);
@@ -66,7 +70,9 @@ impl InvalidationLog {
         let mut table = self.write();
         table.allocate(self.changes.len());
         let at = usize::from(partition);
-        let Some(row) = table.row(selector, self.changes.len(), self.limit) else { return };
+        let rotations = table.rotations;
+        let row = table.row(selector, self.changes.len(), self.limit);
+        let Some(row) = row else { return };
         let marks = usize::from(row[at].marked.is_some());
         if row[at].add(version, marked_at) {
             let marks = usize::from(row[at].marked.is_some()) - marks;
@@ -77,9 +83,16 @@ impl InvalidationLog {
             }
             self.changed(partition);
         }
+        self.overflows.add(table.rotations - rotations);
         self.weigh(&table);
         drop(table);
         self.budget.enforce();
+    }
+
+    /// Returns how many times remembered prefixes and tags were dropped for want of room: entries
+    /// known before them count as invalidated since then.
+    pub fn overflows(&self) -> u64 {
+        self.overflows.get()
     }
 
     fn weigh(&self, table: &Table) {
@@ -154,6 +167,7 @@ impl BudgetMember for InvalidationLog {
     fn halve(&self) {
         let mut table = self.write();
         table.halve(self.changes.len());
+        self.overflows.inc();
         self.weigh(&table);
     }
 }

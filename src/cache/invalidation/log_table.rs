@@ -22,6 +22,8 @@ pub(super) struct Table {
     pub(super) floor: Box<[Version]>,
     /// The last invalidation of any kind, by partition.
     pub(super) latest: Box<[Version]>,
+    /// Number of times that an old half with content was dropped for a further selector.
+    pub(super) rotations: u64,
 }
 
 // === impl Table ===
@@ -29,7 +31,15 @@ pub(super) struct Table {
 impl Default for Table {
     fn default() -> Self {
         let (whole, floor, latest) = Default::default();
-        Table { whole, young: TableHalf::default(), old: TableHalf::default(), patterns: Vec::new(), floor, latest }
+        Table {
+            whole,
+            young: TableHalf::default(),
+            old: TableHalf::default(),
+            patterns: Vec::new(),
+            floor,
+            latest,
+            rotations: 0,
+        }
     }
 }
 
@@ -50,6 +60,7 @@ impl Table {
             Selector::Prefix(bytes) | Selector::Tag(bytes) => {
                 let known = self.young.of(selector).is_some_and(|rows| rows.contains_key(bytes));
                 if !known && self.young.len() >= limit {
+                    self.rotations += u64::from(self.old.len() > 0);
                     self.rotate_halves();
                 }
                 self.young.row(selector, partitions)?

@@ -4,15 +4,13 @@
 use std::sync::MutexGuard;
 use std::time::Duration;
 
+use super::table::{Holder, LeaseTable, MAX_LEASES, NoPlace};
 use crate::cache::clock::Moment;
-use crate::cache::expiring_map::ExpiringMap;
+use crate::cache::error::CacheError;
 use crate::cache::key::Key;
 use crate::cache::stats::LeaseCounters;
-use crate::cache::tier::LeaseId;
+use crate::cache::tier::{LeaseId, RETRY_AFTER};
 use crate::sync::Mutex;
-
-/// Most leases granted here that are remembered.
-const MAX_LEASES: usize = 65_536;
 
 /// Options of a Get that requests a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,17 +45,11 @@ pub enum LeaseStatus {
 
 /// Leases granted here that were neither used nor released: the basis of decisions while L2 is
 /// unavailable.
+#[derive(Default)]
 pub struct Leases {
-    granted: Mutex<ExpiringMap<Key, Holder>>,
+    granted: Mutex<LeaseTable>,
     /// Counters.
     pub counters: LeaseCounters,
-}
-
-/// The holder of a lease. Without an id the lease is paused.
-#[derive(Clone, Copy)]
-struct Holder {
-    id: Option<LeaseId>,
-    alone: bool,
 }
 
 /// The holder of a lease that this replica could otherwise grant alone.
@@ -69,19 +61,34 @@ pub struct LeaseHolder {
     pub status: LeaseStatus,
 }
 
-impl Default for Leases {
-    fn default() -> Self {
-        Leases { granted: Mutex::new(ExpiringMap::new(MAX_LEASES)), counters: LeaseCounters::default() }
-    }
-}
-
 // === impl Leases ===
 
 impl Leases {
+    /// Reserves a place for the lease of `key`, before it is requested. One that was granted here
+    /// has its place already.
+    pub fn reserve(&self, key: &Key, now: Moment) -> Result<LeasePlace<'_>, CacheError> {
+        let (namespace, mut table) = (key.namespace(), self.table());
+        if table.get(key, now).is_some() {
+            return Ok(LeasePlace { leases: self, namespace: None });
+        }
+        let limit = namespace.policy().max_leases;
+        match table.reserve(namespace.id, limit, now) {
+            Ok(()) => Ok(LeasePlace { leases: self, namespace: Some(namespace.id) }),
+            Err(NoPlace::Namespace) => {
+                namespace.counters.over_leases.inc();
+                Err(namespace.quota_reached("max_leases", limit, Some(RETRY_AFTER)).into())
+            }
+            Err(NoPlace::All) => {
+                namespace.counters.over_leases.inc();
+                Err(CacheError::Exhausted { what: "leases", limit: MAX_LEASES, retry_after: Some(RETRY_AFTER) })
+            }
+        }
+    }
+
     /// Records a lease that L2 has granted.
-    pub fn granted(&self, key: &Key, lease: Lease, now: Moment) {
+    pub fn granted(&self, key: &Key, lease: Lease) {
         self.counters.granted.inc();
-        self.table().insert(key.clone(), Holder { id: Some(lease.id), alone: false }, lease.until, now);
+        self.table().insert(key.clone(), Holder { id: Some(lease.id), alone: false }, lease.until);
     }
 
     /// Grants `lease` without L2, unless it was granted here already.
@@ -90,7 +97,7 @@ impl Leases {
         if let Some(holder) = lease_holder(&table, key, now, |_| true) {
             return Err(holder);
         }
-        table.insert(key.clone(), Holder { id: Some(lease.id), alone: true }, lease.until, now);
+        table.insert(key.clone(), Holder { id: Some(lease.id), alone: true }, lease.until);
         self.counters.granted_alone.inc();
         Ok(())
     }
@@ -112,22 +119,37 @@ impl Leases {
         Some(alone)
     }
 
-    /// Keeps this replica from granting the lease of `key` alone before `until`.
+    /// Keeps this replica from granting the lease of `key` alone before `until`, if there is a place
+    /// to remember that.
     pub fn pause(&self, key: &Key, until: Moment, now: Moment) {
-        self.table().insert(key.clone(), Holder { id: None, alone: true }, until, now);
+        let (namespace, mut table) = (key.namespace(), self.table());
+        if table.reserve(namespace.id, namespace.policy().max_leases, now).is_ok() {
+            table.insert(key.clone(), Holder { id: None, alone: true }, until);
+            table.give_back(namespace.id);
+        }
     }
 
-    fn table(&self) -> MutexGuard<'_, ExpiringMap<Key, Holder>> {
+    fn table(&self) -> MutexGuard<'_, LeaseTable> {
         self.granted.lock()
     }
 }
 
-fn lease_holder(
-    table: &ExpiringMap<Key, Holder>,
-    key: &Key,
-    now: Moment,
-    counts: impl Fn(&Holder) -> bool,
-) -> Option<LeaseHolder> {
+/// A place reserved for a lease that is being requested. Dropping it gives the place back: a lease
+/// that was granted meanwhile has a place of its own.
+pub struct LeasePlace<'a> {
+    leases: &'a Leases,
+    namespace: Option<u32>,
+}
+
+impl Drop for LeasePlace<'_> {
+    fn drop(&mut self) {
+        if let Some(namespace) = self.namespace {
+            self.leases.table().give_back(namespace);
+        }
+    }
+}
+
+fn lease_holder(table: &LeaseTable, key: &Key, now: Moment, counts: impl Fn(&Holder) -> bool) -> Option<LeaseHolder> {
     let (holder, until) = table.get(key, now).filter(|(holder, _)| counts(holder))?;
     Some(LeaseHolder { until, status: if holder.id.is_some() { LeaseStatus::Taken } else { LeaseStatus::Paused } })
 }

@@ -2,6 +2,7 @@
 //! waiters.
 
 mod grants;
+mod table;
 pub mod waiters;
 
 pub use grants::{Lease, LeaseHolder, LeaseOptions, LeaseStatus, Leases};

@@ -15,6 +15,7 @@ use tracing::Span;
 
 use super::grants::{Lease, LeaseStatus};
 use crate::cache::clock::Moment;
+use crate::cache::error::CacheError;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::single_flight::{FetchResult, Fetched};
 use crate::cache::spans;
@@ -55,6 +56,8 @@ pub struct RoundOutcome {
     pub end: End,
     /// The contents of L2 afterwards. `None` if it was not read.
     pub found: Option<FetchResult>,
+    /// The limit that kept the lease from being requested.
+    pub refused: Option<CacheError>,
 }
 
 /// Gets that wait for the lease of one key.
@@ -174,7 +177,7 @@ impl Waiter {
                     }
                 }
                 Ok(outcome) = outcome.wait_for(Option::is_some) => {
-                    let none = RoundOutcome { end: End::LookAgain, found: None };
+                    let none = RoundOutcome { end: End::LookAgain, found: None, refused: None };
                     return WaitResult::Ended(outcome.clone().unwrap_or(none));
                 }
                 Ok(status) = status.wait_for(|status| status.is_some_and(&ends_wait)) => {
@@ -290,7 +293,7 @@ pub struct RoundGuard<'a> {
 impl<'a> RoundGuard<'a> {
     /// Takes charge of a round before it runs.
     pub fn new(rounds: &'a Rounds, key: &'a Key, round: &'a Arc<Round>) -> RoundGuard<'a> {
-        RoundGuard { rounds, key, round, outcome: RoundOutcome { end: End::LookAgain, found: None } }
+        RoundGuard { rounds, key, round, outcome: RoundOutcome { end: End::LookAgain, found: None, refused: None } }
     }
 
     /// Lets no further Get join it.

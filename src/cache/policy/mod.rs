@@ -1,5 +1,6 @@
-//! Policies of namespaces: limits and lifetimes. Data and pure functions, no state.
+//! Policies of namespaces: limits, rates and lifetimes.
 
+pub mod byte_rate;
 pub mod events;
 pub mod expiry;
 pub mod field_text;

@@ -139,8 +139,19 @@ policy! {
     max_value_size: u64 = *VALUE_SIZE.end(),
     /// Most bytes in the L1 of a replica. 0: no limit of its own.
     max_bytes: u64 = 0,
+    /// Bytes of the L1 of a replica that no other namespace uses.
+    reserved_bytes: u64 = 0,
+    /// Most bytes in the shared tier, estimated. 0: no limit.
+    max_l2_bytes: u64 = 0,
     /// Most requests per second at a replica. 0: no limit.
     max_requests_per_second: f64 = 0.0,
+    /// Most bytes of keys and values per second at a replica, received and sent. 0: no limit.
+    max_bytes_per_second: u64 = 0,
+    /// Most requests in flight at a replica. 0: no limit of its own.
+    max_in_flight: u64 = 0,
+    /// Most leases that a replica has granted and that are not used, returned or over. 0: no limit
+    /// of its own.
+    max_leases: u64 = 1000,
     /// True: an entry is written once and never overwritten.
     immutable: bool = false,
     /// Default consistency of a Get.
@@ -162,10 +173,12 @@ pub const WINDOW: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_sec
 pub const JITTER: RangeInclusive<f64> = 0.0..=0.5;
 /// Bounds of `compression_threshold` and `max_value_size`: to the largest `limits.value_size`.
 pub const VALUE_SIZE: RangeInclusive<u64> = 0..=64 << 20;
-/// Bounds of `max_bytes`.
+/// Bounds of `max_bytes`, `reserved_bytes`, `max_l2_bytes` and `max_bytes_per_second`.
 pub const BYTES: RangeInclusive<u64> = 0..=1 << 40;
 /// Bounds of `max_requests_per_second`.
 pub const RATE: RangeInclusive<f64> = 0.0..=10_000_000.0;
+/// Bounds of `max_in_flight` and `max_leases`.
+pub const COUNT: RangeInclusive<u64> = 0..=1_000_000;
 /// Bounds of `early_refresh`.
 pub const EAGERNESS: RangeInclusive<f64> = 0.0..=100.0;
 /// Bounds of a lease.
@@ -208,9 +221,20 @@ impl NamespacePolicy {
             ("compression_threshold", self.compression_threshold, VALUE_SIZE),
             ("max_value_size", self.max_value_size, VALUE_SIZE),
             ("max_bytes", self.max_bytes, BYTES),
+            ("reserved_bytes", self.reserved_bytes, BYTES),
+            ("max_l2_bytes", self.max_l2_bytes, BYTES),
+            ("max_bytes_per_second", self.max_bytes_per_second, BYTES),
         ];
         for (field, value, bounds) in sizes {
             found.extend(outside(field, &value, &bounds, |value| format!("{value} bytes")));
+        }
+        let counts = [("max_in_flight", self.max_in_flight, COUNT), ("max_leases", self.max_leases, COUNT)];
+        for (field, value, bounds) in counts {
+            found.extend(outside(field, &value, &bounds, u64::to_string));
+        }
+        if self.max_bytes > 0 && self.reserved_bytes > self.max_bytes {
+            let [reserved, most] = [self.reserved_bytes, self.max_bytes].map(|bytes| format!("{bytes} bytes"));
+            found.push(Violation::new("reserved_bytes", format!("must be at most max_bytes, {most}; was {reserved}")));
         }
         if self.min_ttl > self.default_ttl {
             let [min, default] = [self.min_ttl, self.default_ttl].map(format_duration);

@@ -21,6 +21,11 @@ meters! {
         touches: Counter,
         throttled: Counter,
         over_quota: Counter,
+        over_byte_rate: Counter,
+        over_in_flight: Counter,
+        over_leases: Counter,
+        over_l2_bytes: Counter,
+        tombstone_overflows: Counter,
         set_errors: Counter,
         touch_errors: Counter,
         invalidate_errors: Counter,
@@ -31,6 +36,8 @@ meters! {
         replaced: Counter,
         entries: Gauge,
         bytes: Gauge,
+        quota_bytes: Gauge,
+        reservation: Gauge,
     }
 
     /// Counters of the entries that L1 dropped, or did not take because they are too large, which the
@@ -136,6 +143,18 @@ pub struct Gets {
 // === impl counters ===
 
 impl NamespaceCounters {
+    /// Returns the calls that are a use of L1: Gets and stored Sets.
+    pub fn l1_calls(&self) -> u64 {
+        let calls =
+            [&self.l1_hits, &self.l2_hits, &self.stale_l1_hits, &self.stale_l2_hits, &self.misses, &self.sets_stored];
+        calls.iter().map(|counter| counter.get()).sum()
+    }
+
+    /// Returns the calls of all kinds.
+    pub fn calls(&self) -> u64 {
+        self.l1_calls() + [&self.touches, &self.invalidations, &self.set_errors].map(Counter::get).iter().sum::<u64>()
+    }
+
     /// Adds the Gets counted in `other`.
     pub fn absorb(&self, other: &NamespaceCounters) {
         let pairs = [
@@ -162,6 +181,14 @@ impl NamespaceCounts {
     /// Returns the failed writes of all kinds.
     pub fn write_errors(&self) -> u64 {
         self.set_errors + self.touch_errors + self.invalidate_errors
+    }
+
+    /// Returns the counts without what exists now.
+    pub fn without_gauges(mut self) -> NamespaceCounts {
+        for gauge in [&mut self.entries, &mut self.bytes, &mut self.quota_bytes, &mut self.reservation] {
+            *gauge = 0;
+        }
+        self
     }
 
     /// Returns the Gets, stored Sets and acknowledged Invalidates.

@@ -5,6 +5,8 @@ mod counters;
 mod histogram;
 pub mod hot_keys;
 pub mod keyspace;
+mod l1_activity;
+mod l2_growth;
 mod labeled_histograms;
 mod meter;
 mod security;
@@ -17,6 +19,8 @@ pub use counters::{
     SelfAuditCounts, WatchCounters, WatchCounts,
 };
 pub use histogram::{Histogram, Snapshot};
+pub use l1_activity::L1Activity;
+pub use l2_growth::L2Growth;
 pub use labeled_histograms::LabeledHistograms;
 pub use meter::{Counter, Gauge, IncGuard, Meter, Number};
 pub use security::{CertificateEnds, CertificateLife, SecurityStats};

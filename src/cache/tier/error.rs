@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::l1::NotTaken;
-use crate::cache::error::CacheError;
+use crate::cache::error::{CacheError, QuotaReached};
+use crate::cache::namespace::Namespace;
 
 /// Reason why L2 did not do what was requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +20,8 @@ pub enum L2Error {
     },
     /// It has no memory left.
     Full,
-    /// The namespace is at its quota of this many bytes.
-    OverQuota(u64),
+    /// A quota of the namespace was reached.
+    OverQuota(Box<QuotaReached>),
     /// This replica's limit of requests in flight was reached.
     Busy {
         /// The limit.
@@ -50,7 +51,7 @@ impl fmt::Display for L2Error {
         match self {
             L2Error::Unavailable { reason, .. } => write!(f, "unavailable: {reason}"),
             L2Error::Full => f.write_str("full"),
-            L2Error::OverQuota(bytes) => write!(f, "over_quota: {bytes} bytes"),
+            L2Error::OverQuota(quota) => write!(f, "over_quota: {quota}"),
             L2Error::Busy { limit } => write!(f, "busy: {limit} requests in flight"),
             L2Error::TooMany { what, limit } => write!(f, "too_many: {limit} {what}"),
             L2Error::Halted(why) => write!(f, "halted: {why}"),
@@ -58,12 +59,12 @@ impl fmt::Display for L2Error {
     }
 }
 
-/// Where L1 stands in for L2.
-impl From<NotTaken> for L2Error {
-    fn from(why: NotTaken) -> Self {
-        match why {
+impl NotTaken {
+    /// Returns the error of a write to `namespace`, where L1 stands in for L2.
+    pub fn into_error(self, namespace: &Namespace) -> L2Error {
+        match self {
             NotTaken::TooLarge => L2Error::Full,
-            NotTaken::OverQuota(bytes) => L2Error::OverQuota(bytes),
+            NotTaken::OverQuota(bytes) => L2Error::OverQuota(namespace.quota_reached("max_bytes", bytes, None).into()),
         }
     }
 }
@@ -81,9 +82,7 @@ impl From<L2Error> for CacheError {
                 CacheError::Unavailable { reason, retry_after, outcome_unknown_for }
             }
             L2Error::Full => CacheError::Full,
-            L2Error::OverQuota(bytes) => {
-                CacheError::Exhausted { what: "max_bytes", limit: bytes as usize, retry_after: None }
-            }
+            L2Error::OverQuota(quota) => CacheError::Quota(quota),
             L2Error::Busy { limit } => {
                 CacheError::Exhausted { what: "commands in flight", limit, retry_after: Some(RETRY_AFTER) }
             }

@@ -9,7 +9,8 @@ use crate::cache::stats::L1Counts;
 
 /// The memory of this replica.
 ///
-/// A dumb map with a byte limit: it decides only which entries to evict. It may drop any entry at
+/// A dumb map with limits of bytes, for all and for each namespace: it decides only which entries to
+/// evict. It may drop any entry at
 /// any time. The caller orders inserts and removals of one key; `get` runs beside them and takes no
 /// lock that all keys share.
 pub trait L1: Send + Sync + 'static {
@@ -34,7 +35,7 @@ pub trait L1: Send + Sync + 'static {
 pub enum NotTaken {
     /// It is too large.
     TooLarge,
-    /// Its namespace is at its quota of this many bytes.
+    /// It is larger than the quota of its namespace, which has this many bytes.
     OverQuota(u64),
 }
 
@@ -60,18 +61,9 @@ impl L1Usage {
     }
 }
 
-/// Inserts an entry. If its namespace is at its quota, it is tried again after `make_room` returned
-/// true; an entry that is not taken in the end is counted.
-pub fn insert_within_quota(
-    l1: &dyn L1,
-    key: &Key,
-    held: &Arc<CachedEntry>,
-    make_room: impl FnOnce() -> bool,
-) -> Result<(), NotTaken> {
-    let mut inserted = l1.insert(key.clone(), held.clone());
-    if matches!(inserted, Err(NotTaken::OverQuota(_))) && make_room() {
-        inserted = l1.insert(key.clone(), held.clone());
-    }
+/// Inserts an entry. One that is larger than the quota of its namespace is counted.
+pub fn insert_counted(l1: &dyn L1, key: &Key, held: &Arc<CachedEntry>) -> Result<(), NotTaken> {
+    let inserted = l1.insert(key.clone(), held.clone());
     if matches!(inserted, Err(NotTaken::OverQuota(_))) {
         held.namespace.counters.over_quota.inc();
     }

@@ -17,7 +17,7 @@ pub use call::{BoxFuture, CallContext, Timeout};
 pub use entry_store::{EntryStore, FleetBarrier};
 pub use error::{L2Error, RETRY_AFTER};
 pub use failover_store::{FailoverStore, Settlement, Takeover};
-pub use l1::{L1, L1Usage, NotTaken, insert_within_quota};
+pub use l1::{L1, L1Usage, NotTaken, insert_counted};
 pub use l2::{L2, TierStore};
 pub use lease_store::{Acquired, LeaseClaim, LeaseId, LeaseRelease, LeaseStore, NotALease};
 pub use report::{L2Report, L2State, RefusedCount, ServerReport};

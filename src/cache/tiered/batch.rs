@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 
 use super::cache::{Tiered, TieredInner};
 use super::lookup::GetContext;
+use super::set::written_bytes;
 use super::types::{Barrier, Consistency, Get, GetAnswer, Miss, SetAnswer, SetOutcome};
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
@@ -219,10 +220,13 @@ impl Tiered {
             return Ok(Many { results, token: Token::EMPTY });
         }
         namespace.admit_many(count)?;
+        let bytes = writes.iter().map(written_bytes).sum();
+        namespace.charge(bytes);
         if !switches.l2 {
             let results = writes.iter().map(|write| Ok(shared.write_l1_only(write)?)).collect();
             return Ok(Many { results, token: Token::EMPTY });
         }
+        shared.admit_l2_bytes(&namespace, bytes)?;
         let timeout = shared.write_timeout(deadline);
         let barrier = shared.open_barrier(barrier);
         let context = barrier.context(timeout);

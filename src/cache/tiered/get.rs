@@ -141,6 +141,8 @@ impl TieredInner {
     /// Counts an answer and its latency.
     fn count(&self, context: GetContext<'_>, answer: &GetAnswer) {
         self.tally(context.get, answer);
+        let value = if let GetOutcome::Hit { held, .. } = &answer.outcome { held.entry.content.len() } else { 0 };
+        context.get.key.namespace.charge(context.get.key.bytes.len() + value);
         if answer.waited {
             // The time that another caller needs to fill the entry is no latency of this service.
             return;

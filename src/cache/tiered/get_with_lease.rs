@@ -156,7 +156,7 @@ impl LeasedGet<'_> {
                 let degraded = answer.degraded || lease.alone;
                 Ok(Some(GetAnswer { lease: Some(lease), degraded, at: shared.clock.now(), ..answer }))
             }
-            Some(WaitResult::Ended(outcome)) => Ok(self.round_ended(outcome, answer, found, deadline).await),
+            Some(WaitResult::Ended(outcome)) => self.round_ended(outcome, answer, found, deadline).await,
             Some(WaitResult::Status(_)) | None => {
                 let fallback = || self.fallback(&answer, found.as_ref());
                 match (shared.with_room(self.context.get, deadline, fallback).await, refused) {
@@ -171,24 +171,29 @@ impl LeasedGet<'_> {
     /// Returns the answer after the end of a round. `None` if it has to look again.
     async fn round_ended(
         &mut self,
-        RoundOutcome { end, found: reported }: RoundOutcome,
+        RoundOutcome { end, found: reported, refused }: RoundOutcome,
         answer: GetAnswer,
         found: Option<Fetched>,
         deadline: Moment,
-    ) -> Option<GetAnswer> {
+    ) -> Result<Option<GetAnswer>, CacheError> {
+        if let Some(refused) = refused {
+            let fallback = || self.fallback(&answer, found.as_ref());
+            let stale = self.cache.0.with_room(self.context.get, deadline, fallback).await;
+            return stale.map(Some).ok_or(refused);
+        }
         self.contradictions = if end == End::Present { self.contradictions + 1 } else { 0 };
         if self.contradictions == MAX_CONTRADICTIONS {
-            return Some(answer);
+            return Ok(Some(answer));
         }
         let last_found = reported.as_ref().and_then(|reported| reported.as_ref().ok()).or(found.as_ref());
         if end == End::Failed {
             let fallback = || self.fallback(&answer, last_found);
             if let Some(stale) = self.cache.0.with_room(self.context.get, deadline, fallback).await {
-                return Some(stale);
+                return Ok(Some(stale));
             }
         }
         self.reported = reported;
-        None
+        Ok(None)
     }
 
     /// Returns a stale value, if this Get accepts one, as degraded as `answer`.

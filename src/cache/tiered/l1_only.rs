@@ -20,17 +20,19 @@ impl TieredInner {
     pub(super) fn write_l1_only(&self, write: &Write) -> Result<SetAnswer, L2Error> {
         let now = self.clock.now();
         let (mut outcome, mut current) = (SetOutcome::Stored, None);
-        self.coherence.put_local_only(&write.key, |before, version| {
-            // An entry that has ended stays in L1 until a sweep.
-            let before = before.filter(|held| now < held.kept_until());
-            let live = before.filter(|held| self.is_live(held, &write.key, now));
-            current = live.map(|held| held.entry.version);
-            outcome = verdict(write, before, current);
-            (outcome == SetOutcome::Stored).then(|| {
-                current = Some(version);
-                Entry::written(&write.entry, version, Duration::ZERO, now)
+        self.coherence
+            .put_local_only(&write.key, |before, version| {
+                // An entry that has ended stays in L1 until a sweep.
+                let before = before.filter(|held| now < held.kept_until());
+                let live = before.filter(|held| self.is_live(held, &write.key, now));
+                current = live.map(|held| held.entry.version);
+                outcome = verdict(write, before, current);
+                (outcome == SetOutcome::Stored).then(|| {
+                    current = Some(version);
+                    Entry::written(&write.entry, version, Duration::ZERO, now)
+                })
             })
-        })?;
+            .map_err(|why| why.into_error(write.key.namespace()))?;
         Ok(SetAnswer { outcome, version: current, token: Token::default() })
     }
 

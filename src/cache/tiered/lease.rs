@@ -44,6 +44,8 @@ enum LeaseReply {
     Granted(Lease),
     Held(LeaseHolder),
     Present,
+    /// A limit on leases was reached.
+    Refused(CacheError),
 }
 
 // === impl Tiered: rounds ===
@@ -75,6 +77,11 @@ impl Tiered {
                 spans::note(spans::OUTCOME, "present");
                 None
             }
+            LeaseReply::Refused(error) => {
+                running.outcome.refused = Some(error);
+                spans::note(spans::OUTCOME, "refused");
+                None
+            }
         };
         if let Some(until) = wait_until {
             let bound = shared.coherence.max_staleness();
@@ -86,7 +93,7 @@ impl Tiered {
         if let Some(lease) = unclaimed.or_else(|| round.take()) {
             self.return_unclaimed(&key, lease).await;
         }
-        if round.is_awaited() {
+        if round.is_awaited() && running.outcome.refused.is_none() {
             // Waiters have deadlines of their own.
             let until = shared.clock.now().plus(shared.config.read_timeout);
             let limit = Timeout { deadline: until, latest: Moment::FOREVER };
@@ -101,6 +108,10 @@ impl Tiered {
         if let Some(holder) = shared.leases.alone(key, sent) {
             return LeaseReply::Held(holder);
         }
+        let _place = match shared.leases.reserve(key, sent) {
+            Ok(place) => place,
+            Err(refused) => return LeaseReply::Refused(refused),
+        };
         let request = &round.request;
         let id = LeaseId(rand::random());
         let claim = LeaseClaim { lease: id, duration: request.duration, seen: request.seen };
@@ -114,7 +125,7 @@ impl Tiered {
         let held = |left, status| LeaseReply::Held(LeaseHolder { until: now.plus(left), status });
         match acquired {
             Ok(Acquired::Granted) => {
-                shared.leases.granted(key, lease, now);
+                shared.leases.granted(key, lease);
                 LeaseReply::Granted(lease)
             }
             Ok(Acquired::Held(left)) => held(left, LeaseStatus::Taken),

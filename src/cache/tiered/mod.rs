@@ -12,6 +12,7 @@ mod inspect;
 mod invalidate;
 mod invalidate_all;
 mod l1_only;
+mod l2_quota;
 mod lease;
 mod lookup;
 mod replica_parts;

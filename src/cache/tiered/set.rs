@@ -8,7 +8,7 @@ use super::types::{Set, SetAnswer, SetOutcome};
 use super::uninterrupted::Uninterrupted;
 use crate::cache::error::CacheError;
 use crate::cache::stats::NamespaceCounters;
-use crate::cache::tier::{Condition, L2Error};
+use crate::cache::tier::{Condition, L2Error, Write};
 
 impl NamespaceCounters {
     pub(super) fn count_set(&self, answer: &Result<SetAnswer, CacheError>) {
@@ -22,6 +22,11 @@ impl NamespaceCounters {
             Err(_) => self.set_errors.inc(),
         }
     }
+}
+
+/// Returns the bytes of key and value.
+pub(super) fn written_bytes(write: &Write) -> usize {
+    write.key.bytes().len() + write.entry.content.len()
 }
 
 // === impl Tiered ===
@@ -71,9 +76,11 @@ impl Tiered {
             return Ok(SetAnswer::DISABLED);
         }
         namespace.admit()?;
+        namespace.charge(written_bytes(&write));
         if !switches.l2 {
             return Ok(shared.write_l1_only(&write)?);
         }
+        shared.admit_l2_bytes(namespace, written_bytes(&write))?;
         let timeout = shared.write_timeout(deadline);
         let barrier = shared.open_barrier(barrier);
         let writes = std::slice::from_ref(&write);

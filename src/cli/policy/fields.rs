@@ -72,6 +72,11 @@ fields! {
     allow_no_expiry: flag,
     early_refresh: ratio,
     lease_duration: time,
+    reserved_bytes: size,
+    max_l2_bytes: size,
+    max_bytes_per_second: size,
+    max_in_flight: count,
+    max_leases: count,
 }
 
 mod flag {
@@ -108,6 +113,23 @@ mod ratio {
         value.unwrap_or_default().to_string()
     }
     pub fn json(value: &Option<f64>) -> Value {
+        json!(value)
+    }
+}
+
+mod count {
+    use super::*;
+
+    pub fn parse(text: &str) -> Result<Option<u64>, String> {
+        text.parse().map(Some).map_err(|_| "must be a whole number".to_owned())
+    }
+    pub fn is_given(value: &Option<u64>) -> bool {
+        value.is_some()
+    }
+    pub fn show(value: &Option<u64>) -> String {
+        value.unwrap_or_default().to_string()
+    }
+    pub fn json(value: &Option<u64>) -> Value {
         json!(value)
     }
 }

@@ -1,15 +1,16 @@
 //! Policies of namespaces: the default in `cache`, overrides in `namespaces.<name>`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::cache::namespace::NamespaceRules;
-use crate::cache::policy::namespace_policy::{BYTES, EAGERNESS, JITTER, LEASE, RATE, TTL, VALUE_SIZE, WINDOW};
+use crate::cache::policy::namespace_policy::{BYTES, COUNT, EAGERNESS, JITTER, LEASE, RATE, TTL, VALUE_SIZE, WINDOW};
 use crate::cache::policy::{Compression, DefaultConsistency, Limits, NamespacePolicy, Switches, limits};
 use crate::config::reader::{Fallback, Reader};
 use crate::config::setting::Origin;
 
 const SECTION: &str = "namespaces";
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 26] = [
     "enabled",
     "l1",
     "l2",
@@ -25,7 +26,12 @@ const FIELDS: [&str; 21] = [
     "compression_threshold",
     "max_value_size",
     "max_bytes",
+    "reserved_bytes",
+    "max_l2_bytes",
     "max_requests_per_second",
+    "max_bytes_per_second",
+    "max_in_flight",
+    "max_leases",
     "immutable",
     "consistency",
     "allow_no_expiry",
@@ -64,6 +70,20 @@ pub(crate) fn read_rules(reader: &mut Reader, limits: &Limits) -> NamespaceRules
         limit: limits.namespaces,
         tombstones: limits.tombstones,
         tombstone_bytes: limits.tombstone_bytes,
+        ..NamespaceRules::default()
+    }
+}
+
+/// Checks that namespaces are sampled if one has a quota in Redis.
+pub(crate) fn check_l2_quotas(reader: &mut Reader, rules: &NamespaceRules, sampling: Duration) {
+    let limited = rules.configured.iter().filter(|(_, policy)| policy.max_l2_bytes > 0);
+    let paths: Vec<String> = limited.map(|(name, _)| format!("{SECTION}.{name}.max_l2_bytes")).collect();
+    let default = (rules.default_policy.max_l2_bytes > 0).then(|| "cache.max_l2_bytes".to_owned());
+    for path in paths.into_iter().chain(default).filter(|_| sampling.is_zero()) {
+        // One that is inherited is reported where it is inherited from.
+        if reader.is_given(&path) {
+            reader.contradict(&path, "redis.namespace_sampling", "needs samples");
+        }
     }
 }
 
@@ -114,7 +134,25 @@ pub(crate) fn read_namespace(reader: &mut Reader, name: &str, default: &Namespac
             true,
             "false: skip Redis; entries live in this replica's memory only and replicas are not kept coherent",
         ),
+        // Not inherited: all namespaces together would reserve more than there is.
+        reserved_bytes: reader.size(&path("reserved_bytes"), 0, BYTES, "bytes of l1.size that no other namespace uses"),
         ..policy
+    }
+}
+
+/// Checks the reservations against the size of L1, and each against the quota of its namespace.
+pub(crate) fn check_reservations(reader: &mut Reader, rules: &NamespaceRules, size: u64) {
+    let reserving = || rules.configured.iter().filter(|(_, policy)| policy.reserved_bytes > 0);
+    let sum = reserving().fold(0u64, |sum, (_, policy)| sum.saturating_add(policy.reserved_bytes));
+    for (name, policy) in reserving() {
+        let [reserved, most] = ["reserved_bytes", "max_bytes"].map(|field| format!("{SECTION}.{name}.{field}"));
+        if policy.max_bytes > 0 && policy.reserved_bytes > policy.max_bytes {
+            reader.contradict(&reserved, &most, "must be at most max_bytes");
+        }
+        if sum > size {
+            let rule = format!("must be, summed over all namespaces, at most l1.size; the sum is {sum} bytes");
+            reader.contradict(&reserved, "l1.size", &rule);
+        }
     }
 }
 
@@ -151,7 +189,8 @@ macro_rules! setting {
 
 fn read_policy(reader: &mut Reader, section: &Section<'_>) -> NamespacePolicy {
     let times = read_times(reader, section);
-    let policy = read_rest(reader, section, times);
+    let rest = read_rest(reader, section, times);
+    let policy = read_quotas(reader, section, rest);
     check_times(reader, section, &policy);
     policy
 }
@@ -223,22 +262,6 @@ fn read_rest(reader: &mut Reader, section: &Section<'_>, times: NamespacePolicy)
             VALUE_SIZE,
             "largest value; limits.value_size applies as well"
         ),
-        max_bytes: setting!(
-            reader,
-            section,
-            size,
-            max_bytes,
-            BYTES,
-            "most bytes in the memory of a replica; 0: no limit of its own"
-        ),
-        max_requests_per_second: setting!(
-            reader,
-            section,
-            number,
-            max_requests_per_second,
-            RATE,
-            "most requests a second at a replica; 0: no limit"
-        ),
         immutable: setting!(
             reader,
             section,
@@ -255,6 +278,61 @@ fn read_rest(reader: &mut Reader, section: &Section<'_>, times: NamespacePolicy)
             "true: a Set may request an entry that lives until it is removed or evicted"
         ),
         ..times
+    }
+}
+
+/// Reads the quotas.
+fn read_quotas(reader: &mut Reader, section: &Section<'_>, rest: NamespacePolicy) -> NamespacePolicy {
+    NamespacePolicy {
+        max_bytes: setting!(
+            reader,
+            section,
+            size,
+            max_bytes,
+            BYTES,
+            "most bytes in the memory of a replica; beyond it the namespace evicts its own entries; 0: no limit of its own"
+        ),
+        max_l2_bytes: setting!(
+            reader,
+            section,
+            size,
+            max_l2_bytes,
+            BYTES,
+            "most bytes in Redis, as estimated by redis.namespace_sampling; beyond it Sets are refused; 0: no limit"
+        ),
+        max_requests_per_second: setting!(
+            reader,
+            section,
+            number,
+            max_requests_per_second,
+            RATE,
+            "most requests a second at a replica; 0: no limit"
+        ),
+        max_bytes_per_second: setting!(
+            reader,
+            section,
+            size,
+            max_bytes_per_second,
+            BYTES,
+            "most bytes of keys and values a second at a replica, received and sent; 0: no limit"
+        ),
+        max_in_flight: setting!(
+            reader,
+            section,
+            count,
+            max_in_flight,
+            COUNT,
+            "most requests in flight at a replica; 0: no limit of its own"
+        ),
+        max_leases: setting!(
+            reader,
+            section,
+            count,
+            max_leases,
+            COUNT,
+            "most leases of a replica that are neither used, returned nor over; 0: no limit of its own"
+        ),
+        ..rest
     }
 }
 

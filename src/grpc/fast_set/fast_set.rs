@@ -12,6 +12,7 @@ use crate::auth::{Demand, Verb};
 use crate::cache::admission::slot::Facts;
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
+use crate::cache::namespace::DEFAULT;
 use crate::cache::stats::LabeledHistograms;
 use crate::grpc::access::ConnectionAccess;
 use crate::grpc::convert;
@@ -67,6 +68,9 @@ impl FastSet {
         let set = read(body)?;
         let demand = Demand::key(Verb::Write, &set.namespace, set.key.as_bytes());
         let granted = access.grant_at_once(request.headers(), &demand)?;
+        // The general way registers a namespace for its caller, and counts requests in flight.
+        let name = if set.namespace.is_empty() { DEFAULT } else { &set.namespace };
+        self.api.context.namespaces.find(name).filter(|namespace| !namespace.limits_in_flight())?;
         let memory = self.method.memory(&headers, body.len(), text_bytes(&set));
         let mut call = self.method.enter(headers, memory, progress)?;
         call.keep(access.record(granted, &demand));

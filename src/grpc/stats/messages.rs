@@ -64,6 +64,13 @@ numbers! {
         touches: of.counts.touches,
         throttled: of.counts.throttled,
         over_quota: of.counts.over_quota,
+        over_byte_rate: of.counts.over_byte_rate,
+        over_in_flight: of.counts.over_in_flight,
+        over_leases: of.counts.over_leases,
+        over_redis_bytes: of.counts.over_l2_bytes,
+        max_bytes: of.counts.quota_bytes,
+        reserved_bytes: of.counts.reservation,
+        tombstone_overflows: of.counts.tombstone_overflows,
     } same {
         redis_keys: of.in_l2.map(|usage| usage.keys),
         redis_bytes: of.in_l2.and_then(|usage| usage.bytes),

@@ -303,3 +303,7 @@ mod tests {
         assert_eq!(groups(true), [vec![1], vec![3]]);
     }
 }
+
+#[cfg(test)]
+#[path = "keys_apart_tests.rs"]
+mod apart_tests;

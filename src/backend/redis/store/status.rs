@@ -1,8 +1,11 @@
 //! The state of L2 in Redis: health, counters of commands, connections and its server.
 
+use std::sync::Arc;
+
 use super::redis_l2::RedisL2;
 use crate::backend::redis::connection::health::HealthReport;
 use crate::cache::stats::LabeledHistograms;
+use crate::cache::stats::keyspace::KeyspaceSample;
 use crate::cache::tier::{BoxFuture, L2Report, TierStatus};
 
 impl TierStatus for RedisL2 {
@@ -37,6 +40,10 @@ impl TierStatus for RedisL2 {
 
     fn operations(&self) -> Option<&LabeledHistograms> {
         Some(&self.context.operations.0)
+    }
+
+    fn keyspace(&self) -> Option<Arc<KeyspaceSample>> {
+        RedisL2::keyspace(self)
     }
 
     fn halted(&self) -> Option<String> {

@@ -9,7 +9,7 @@ pub static INSTRUMENTS: &[Instrument] = &[
         "twintier.quota.rejections",
         "",
         &["namespace"],
-        "Entries not stored in memory because of the namespace's max_bytes",
+        "Entries not stored in memory because each is larger than the namespace's max_bytes",
         by_namespace!(Counter: [] => over_quota),
     ),
     instrument(
@@ -25,6 +25,27 @@ pub static INSTRUMENTS: &[Instrument] = &[
         &["namespace"],
         "Bytes in memory, with overhead",
         by_namespace!(Count: [] => bytes),
+    ),
+    instrument(
+        "twintier.l1.memory.quota",
+        "By",
+        &["namespace"],
+        "Quota of the namespace in memory (max_bytes); 0: none",
+        by_namespace!(Count: [] => quota_bytes),
+    ),
+    instrument(
+        "twintier.l1.memory.reserved",
+        "By",
+        &["namespace"],
+        "Bytes of memory that the namespace reserves (reserved_bytes)",
+        by_namespace!(Count: [] => reservation),
+    ),
+    instrument(
+        "twintier.tombstones.overflows",
+        "",
+        &["namespace"],
+        "Times that remembered invalidations were dropped for want of room (limits.tombstones, limits.tombstone_bytes); older entries count as invalidated since then",
+        by_namespace!(Counter: [] => tombstone_overflows),
     ),
     instrument(
         "twintier.l1.memory.limit",

@@ -65,6 +65,19 @@ pub static INSTRUMENTS: &[Instrument] = &[
         by_namespace!(Counter: [] => throttled),
     ),
     instrument(
+        "twintier.quota.refusals",
+        "",
+        &["namespace", "quota"],
+        "Requests refused because of a quota of the namespace, by its setting",
+        by_namespace!(
+            Counter: ["max_requests_per_second"] => throttled,
+            ["max_bytes_per_second"] => over_byte_rate,
+            ["max_in_flight"] => over_in_flight,
+            ["max_leases"] => over_leases,
+            ["max_l2_bytes"] => over_l2_bytes
+        ),
+    ),
+    instrument(
         "twintier.hot_key.rate",
         "{get}.s-1",
         &[],
