@@ -289,7 +289,7 @@ fn serve(
     let ServiceParts { config, core, fleet, .. } = parts;
     let FleetParts { handles, reports, policies, .. } = fleet;
     let Observers { tracing, metrics: consumers, log_level } = observers;
-    let admin = listeners.admin.zip(config.admin).map(|((listener, address), config)| {
+    let admin = listeners.admin.zip(config.admin.clone()).map(|((listener, address), config)| {
         let metrics = fleet.metrics.clone().filter(|_| consumers.prometheus);
         let metrics = metrics.map(|metrics| -> admin::MetricsText { Arc::new(move || metrics.prometheus_text()) });
         let sources = admin::AdminSources { observed: handles.clone(), fleet: fleet_query(reports.clone()), metrics };
@@ -306,7 +306,7 @@ fn serve(
         admission: handles.admission.clone(),
         timings: handles.rpcs.clone(),
         tracing,
-        dashboard: dashboard.filter(|_| config.admin.is_some_and(|admin| admin.page)),
+        dashboard: dashboard.filter(|_| config.admin.as_ref().is_some_and(|admin| admin.page)),
     };
     (ServerHandle::start(listeners.grpc, server.clone(), parts), admin)
 }

@@ -44,8 +44,8 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 async fn serve(args: ServeArgs) -> ExitCode {
-    let config = match load(args) {
-        Ok(loaded) => loaded.config,
+    let Loaded { config, exposed_secrets, .. } = match load(args) {
+        Ok(loaded) => loaded,
         Err(problems) => return fail(&problems, USAGE_EXIT_CODE),
     };
     // One for the process: TLS towards a collector uses it.
@@ -55,6 +55,9 @@ async fn serve(args: ServeArgs) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error, 1),
     };
+    for setting in exposed_secrets {
+        tracing::warn!(setting, "a password is in the command line: other users can read it");
+    }
     let log_level = Some(LogLevel::new(config.log.level.clone(), read_filter(telemetry.change_level())));
     let observers = Observers { tracing: telemetry.rpcs(), metrics: telemetry.metrics(), log_level };
     let limit = config.drain.delay + config.drain.timeout;

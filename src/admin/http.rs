@@ -9,8 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::uri::Authority;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -18,18 +17,25 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::host::AllowedHosts;
 use super::recorder::Recorder;
+use super::serve::Accepting;
 use super::sources::{AdminSources, MetricsText};
 use crate::cache::key_form::KeyForm;
-use crate::net::listener::{ListenError, Listener};
+use crate::net::connections::ConnectionLimits;
+use crate::net::listener::{DEFAULT_BACKLOG, ListenError, Listener};
 
 /// Configuration of the admin server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AdminConfig {
     /// Address and port.
     pub listen: SocketAddr,
     /// True if the address is set explicitly: then do not fall back to another port.
     pub listen_is_given: bool,
+    /// Maximum number of connections of one address at once.
+    pub max_connections_per_peer: usize,
+    /// Names by which the server may be called.
+    pub allowed_hosts: AllowedHosts,
     /// True if the dashboard is served.
     pub page: bool,
     /// Form of keys on the dashboard.
@@ -43,6 +49,10 @@ pub struct Admin {
     tasks: TaskTracker,
 }
 
+/// Maximum number of connections at once. More than event streams, which are never evicted: probes
+/// always get a connection.
+const MAX_CONNECTIONS: usize = 64;
+
 /// Content security policy: own origin only, no inline scripts or styles, no framing.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
@@ -54,8 +64,9 @@ impl AdminConfig {
     /// Listens for the admin server. Falls back to any free port unless the address is set
     /// explicitly, so that several replicas run on one machine.
     pub fn bind(&self) -> Result<(Listener, SocketAddr), ListenError> {
-        let listener = match Listener::tcp("admin.listen", self.listen) {
-            Err(_) if !self.listen_is_given => Listener::tcp("admin.listen", SocketAddr::new(self.listen.ip(), 0)),
+        let bind = |address| Listener::tcp("admin.listen", address, DEFAULT_BACKLOG);
+        let listener = match bind(self.listen) {
+            Err(_) if !self.listen_is_given => bind(SocketAddr::new(self.listen.ip(), 0)),
             bound => bound,
         }?;
         let address = listener.address().unwrap_or(self.listen);
@@ -69,7 +80,6 @@ impl Admin {
     /// Starts to serve on a bound listener.
     pub fn start(listener: Listener, config: AdminConfig, sources: AdminSources) -> Admin {
         let (closing, kill, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let local = listener.address().is_some_and(|address| address.ip().is_loopback());
         let AdminSources { observed, fleet, metrics } = sources;
         let mut router = super::health::routes(observed.health.clone(), observed.l2.clone());
         if let Some(metrics) = metrics {
@@ -80,8 +90,10 @@ impl Admin {
             tasks.spawn(closing.clone().run_until_cancelled_owned(recorder.clone().run()));
             router = router.merge(super::page::routes()).merge(super::events::routes(recorder, closing.clone()));
         }
-        let router = router.layer(middleware::from_fn_with_state(local, guard));
-        tasks.spawn(super::serve::accept(listener, router, closing.clone(), kill.clone(), tasks.clone()));
+        let router = router.layer(middleware::from_fn_with_state(Arc::new(config.allowed_hosts), guard));
+        let limits = ConnectionLimits { connections: MAX_CONNECTIONS, per_peer: config.max_connections_per_peer };
+        let accepting = Accepting { limits, closing: closing.clone(), kill: kill.clone(), tasks: tasks.clone() };
+        tasks.spawn(super::serve::accept(listener, router, accepting));
         Admin { closing, kill, tasks }
     }
 
@@ -105,18 +117,11 @@ fn scrape(metrics: MetricsText) -> Router {
     Router::new().route("/metrics", get(handler))
 }
 
-/// Adds the security headers to every response. On loopback a foreign host name is refused (DNS
-/// rebinding): another site's page could read what only this machine may.
-async fn guard(State(local): State<bool>, request: Request, next: Next) -> Response {
-    let mut response = if local && is_foreign(&request) {
-        (
-            StatusCode::MISDIRECTED_REQUEST,
-            "use localhost or an IP address as the host
-",
-        )
-            .into_response()
-    } else {
-        next.run(request).await
+/// Adds the security headers to every response. Refuses requests of other hosts and sites.
+async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
+    let mut response = match hosts.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
     };
     let added = [
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
@@ -128,16 +133,6 @@ async fn guard(State(local): State<bool>, request: Request, next: Next) -> Respo
     added.into_iter().for_each(|(name, value)| _ = headers.insert(name, HeaderValue::from_static(value)));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
-}
-
-/// True if a request names a host that is neither `localhost` nor an IP address.
-fn is_foreign(request: &Request) -> bool {
-    let Some(host) = request.headers().get(header::HOST) else { return false };
-    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
-    authority.is_none_or(|authority| {
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-        !name.eq_ignore_ascii_case("localhost") && name.parse::<std::net::IpAddr>().is_err()
-    })
 }
 
 #[cfg(test)]
@@ -160,19 +155,6 @@ mod tests {
             assert_eq!(response.headers()[CONTENT_TYPE], PROMETHEUS);
             let body = response.into_body().collect().await.expect("a body").to_bytes();
             assert_eq!(body, format!("calls_total {calls}\n"));
-        }
-    }
-
-    #[test]
-    fn a_name_is_foreign_unless_it_is_an_address_or_localhost() {
-        let foreign = |host: &str| {
-            is_foreign(&Request::get("/").header(header::HOST, host).body(Body::empty()).expect("a request"))
-        };
-        for own in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]", "10.1.2.3:80"] {
-            assert!(!foreign(own), "{own}");
-        }
-        for other in ["example.org", "localhost.example.org", "127.0.0.1.example.org:9090", "", "a b"] {
-            assert!(foreign(other), "{other}");
         }
     }
 }

@@ -7,6 +7,7 @@ mod events;
 mod fleet;
 mod health;
 mod history;
+mod host;
 mod http;
 mod page;
 mod recorder;
@@ -14,5 +15,6 @@ mod serve;
 mod snapshot;
 mod sources;
 
+pub use host::AllowedHosts;
 pub use http::{Admin, AdminConfig};
 pub use sources::{AdminSources, FleetQuery, MetricsText};

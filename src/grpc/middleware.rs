@@ -210,7 +210,9 @@ impl RpcContext<'_> {
     async fn enter(self, times: RpcTimes) -> Result<(Option<OwnedSemaphorePermit>, RequestPermit), CacheError> {
         let account = self.progress.account();
         if self.method.is_probe() {
-            return Ok((None, account.admit(Resource::Probes)?));
+            let is_watch = self.method.shape == CallShape::LongLived;
+            let resource = if is_watch { Resource::HealthWatches } else { Resource::Probes };
+            return Ok((None, account.admit(resource)?));
         }
         let entered = timeout_at(times.deadline.into(), self.progress.streams().enter()).await;
         let stream = entered.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })?;

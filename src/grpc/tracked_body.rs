@@ -321,6 +321,16 @@ impl WriteProgress {
         &self.account
     }
 
+    /// Returns a number that grows with each frame of a response that is written.
+    pub(super) fn steps(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn step(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Returns the stream limits of the connection.
     pub(super) fn streams(&self) -> &Arc<Streams> {
         &self.streams

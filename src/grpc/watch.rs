@@ -9,6 +9,7 @@ use tonic::Status;
 use super::convert::watch_response;
 use super::middleware::StreamLifetime;
 use super::status::status;
+use crate::cache::admission::limits::RequestPermit;
 use crate::cache::coherence::watch::Watch;
 use crate::cache::error::CacheError;
 use crate::pb;
@@ -16,16 +17,32 @@ use crate::pb;
 /// The response stream of a Watch.
 pub type WatchResponses = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
 
-/// Returns the events of a watch as responses, and the status that ends it.
-pub fn responses(watch: Watch, partitions: u16, lifetime: Option<StreamLifetime>) -> WatchResponses {
-    Box::pin(stream::unfold(Some((watch, lifetime)), move |state| async move {
-        let (mut watch, lifetime) = state?;
-        tokio::select! {
-            biased;
-            why = end(lifetime.as_ref()) => Some((Err(status(&why)), None)),
-            event = watch.next() => Some((Ok(watch_response(event, partitions)), Some((watch, lifetime)))),
-        }
-    }))
+/// A watch that was admitted.
+pub struct AdmittedWatch {
+    /// The watch.
+    pub watch: Watch,
+    /// Number of partitions.
+    pub partitions: u16,
+    /// When it has to end. `None` if the caller decides.
+    pub lifetime: Option<StreamLifetime>,
+    /// Its share of the watches of its peer.
+    pub _permit: Option<RequestPermit>,
+}
+
+// === impl AdmittedWatch ===
+
+impl AdmittedWatch {
+    /// Returns the events as responses, and the status that ends them.
+    pub fn responses(self) -> WatchResponses {
+        Box::pin(stream::unfold(Some(self), |state| async move {
+            let mut this = state?;
+            tokio::select! {
+                biased;
+                why = end(this.lifetime.as_ref()) => Some((Err(status(&why)), None)),
+                event = this.watch.next() => Some((Ok(watch_response(event, this.partitions)), Some(this))),
+            }
+        }))
+    }
 }
 
 async fn end(lifetime: Option<&StreamLifetime>) -> CacheError {

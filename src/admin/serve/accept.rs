@@ -26,9 +26,6 @@ use crate::net::stream::{Stream, disable_delay};
 
 use super::write_timeout::Stalling;
 
-/// Most connections at once. More than event streams, which are never evicted: probes always get a
-/// connection.
-const LIMITS: ConnectionLimits = ConnectionLimits { connections: 64, per_peer: 16 };
 /// Response to a connection over the limit.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -47,15 +44,22 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of checks for an overdue head in each timeout.
 const HEAD_CHECKS: u32 = 10;
 
-/// Accepts connections until `closing` is cancelled, and drops them when `kill` is.
-pub async fn accept(
-    listener: Listener,
-    router: Router,
-    closing: CancellationToken,
-    kill: CancellationToken,
-    tasks: TaskTracker,
-) {
-    let (connections, stop) = (Connections::new(LIMITS), closing.clone());
+/// How connections are accepted.
+pub struct Accepting {
+    /// Maximum numbers of connections.
+    pub limits: ConnectionLimits,
+    /// Stops accepting when it is cancelled.
+    pub closing: CancellationToken,
+    /// Drops the connections when it is cancelled.
+    pub kill: CancellationToken,
+    /// Runs a task for each connection.
+    pub tasks: TaskTracker,
+}
+
+/// Accepts connections until it is told to stop.
+pub async fn accept(listener: Listener, router: Router, accepting: Accepting) {
+    let Accepting { limits, closing, kill, tasks } = accepting;
+    let (connections, stop) = (Connections::new(limits), closing.clone());
     let acceptor = Acceptor { server: "admin", connections, refusal: REFUSAL, stop, kill, tasks };
     let serve = |connection| {
         let (router, closing) = (router.clone(), closing.clone());

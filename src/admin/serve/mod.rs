@@ -4,5 +4,5 @@ mod accept;
 mod response;
 mod write_timeout;
 
-pub use accept::{MAX_AGE, accept};
+pub use accept::{Accepting, MAX_AGE, accept};
 pub use response::Caller;

@@ -8,11 +8,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 
 use tokio::sync::Semaphore;
 
+use super::peer::{Amounts, PeerState};
 use super::resource::{RESOURCES, Resource};
 use crate::cache::error::CacheError;
 use crate::cache::stats::Counter;
@@ -26,9 +28,6 @@ const MAX_PROBE_BYTES: usize = 32 << 20;
 /// response that waits does not keep small calls out.
 const SMALL_AMOUNT_BYTES: usize = 32 << 10;
 
-/// Amounts by resource.
-type Amounts = [AtomicUsize; RESOURCES];
-
 /// The limits of a replica.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
@@ -36,8 +35,10 @@ pub struct AdmissionLimits {
     pub requests: usize,
     /// Most bytes in flight.
     pub bytes: usize,
-    /// Most calls of the health and reflection services.
+    /// Most calls of the health and reflection services, beside streams that watch health.
     pub probes: usize,
+    /// Most watches of changes.
+    pub watches: usize,
     /// Most open connections.
     pub connections: usize,
     /// Most requests that wait for another caller.
@@ -53,18 +54,19 @@ pub struct Admission {
     used: Amounts,
     /// How much a peer may hold, in multiples of what is left. `None` if any amount.
     peer_ratio: Option<f64>,
-    peers: Mutex<HashMap<IpAddr, Weak<Amounts>>>,
+    peers: Mutex<HashMap<IpAddr, Arc<PeerState>>>,
     connections_limit: usize,
     connections: AtomicUsize,
     waiting_answers: Arc<Semaphore>,
     shed: Counter,
+    floods: Counter,
 }
 
 /// The resources that one connection holds.
 pub struct Account {
     load: Arc<Admission>,
     address: IpAddr,
-    peer: Arc<Amounts>,
+    peer: Arc<PeerState>,
     used: Amounts,
 }
 
@@ -83,7 +85,16 @@ impl Admission {
     pub fn new(limits: AdmissionLimits) -> Admission {
         let share = limits.peer_share;
         Admission {
-            limits: [limits.requests, limits.bytes, limits.probes, MAX_PROBE_BYTES, limits.waiting],
+            // A client watches health once on each connection.
+            limits: [
+                limits.requests,
+                limits.bytes,
+                limits.probes,
+                MAX_PROBE_BYTES,
+                limits.waiting,
+                limits.watches,
+                limits.connections,
+            ],
             used: Amounts::default(),
             peer_ratio: (share < 1.0).then(|| share / (1.0 - share)),
             peers: Mutex::default(),
@@ -91,6 +102,7 @@ impl Admission {
             connections: AtomicUsize::new(0),
             waiting_answers: Arc::new(Semaphore::new(limits.bytes / 2)),
             shed: Counter::default(),
+            floods: Counter::default(),
         }
     }
 
@@ -137,6 +149,17 @@ impl Admission {
         self.shed.get()
     }
 
+    /// Returns the number of connections that were closed because their peers sent too much that
+    /// carries no request.
+    pub fn floods(&self) -> u64 {
+        self.floods.get()
+    }
+
+    /// Counts a connection that is closed because its peer sent too much that carries no request.
+    pub fn count_flood(&self) {
+        self.floods.inc();
+    }
+
     /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -157,12 +180,11 @@ impl Admission {
     pub fn account(self: &Arc<Self>, address: IpAddr) -> Arc<Account> {
         let address = address.to_canonical();
         let mut peers = self.peers.lock();
-        // Accounts of one peer that are dropped at the same time may leave the peer behind.
+        // Peers without a connection stay while they are short of tokens. Many of them are dropped.
         if peers.len() > 2 * self.connections_limit {
-            peers.retain(|_, peer| peer.strong_count() > 0);
+            peers.retain(|_, peer| Arc::strong_count(peer) > 1);
         }
-        let peer = peers.get(&address).and_then(Weak::upgrade).unwrap_or_default();
-        peers.insert(address, Arc::downgrade(&peer));
+        let peer = peers.entry(address).or_default().clone();
         Arc::new(Account { load: self.clone(), address, peer, used: Amounts::default() })
     }
 
@@ -222,11 +244,17 @@ impl Account {
         Ok(())
     }
 
+    /// Takes tokens for what the peer sends that carries no request. Returns false if it has too
+    /// few.
+    pub fn take_overhead(&self, tokens: NonZeroU32) -> bool {
+        self.peer.take_overhead(tokens)
+    }
+
     /// Checks that there is room for `amount` more of which a request would then hold `held`.
     fn check(&self, resource: Resource, amount: usize, held: usize) -> Result<(), LimitReached> {
         let index = resource as usize;
         let [limit, total] = [self.load.limits[index], self.load.used(resource)];
-        let [of_peer, own] = [&self.peer[index], &self.used[index]].map(|amount| amount.load(Ordering::Relaxed));
+        let [of_peer, own] = [&self.peer.used[index], &self.used[index]].map(|amount| amount.load(Ordering::Relaxed));
         let [whole, share_of_peer, share_of_connection] = resource.names();
         let room = limit.saturating_sub(total);
         if room == 0 || amount > room {
@@ -259,14 +287,14 @@ impl Account {
     }
 
     fn add(&self, resource: Resource, amount: usize) {
-        for used in [&self.load.used, &*self.peer, &self.used] {
+        for used in [&self.load.used, &self.peer.used, &self.used] {
             used[resource as usize].fetch_add(amount, Ordering::Relaxed);
         }
     }
 
     /// Gives an amount back.
     pub fn give_back(&self, resource: Resource, amount: usize) {
-        for used in [&self.load.used, &*self.peer, &self.used] {
+        for used in [&self.load.used, &self.peer.used, &self.used] {
             used[resource as usize].fetch_sub(amount, Ordering::Relaxed);
         }
     }
@@ -275,7 +303,8 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         let mut peers = self.load.peers.lock();
-        if Arc::strong_count(&self.peer) == 1 {
+        // One for the table, and one for this account.
+        if Arc::strong_count(&self.peer) == 2 && !self.peer.is_short_of_tokens() {
             peers.remove(&self.address);
         }
     }

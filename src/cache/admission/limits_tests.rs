@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use super::*;
 
 fn load(requests: usize, peer_share: f64) -> Arc<Admission> {
-    let limits = AdmissionLimits { requests, bytes: 1 << 20, probes: 8, connections: 8, waiting: 8, peer_share };
+    let limits =
+        AdmissionLimits { requests, bytes: 1 << 20, probes: 8, watches: 8, connections: 8, waiting: 8, peer_share };
     Arc::new(Admission::new(limits))
 }
 
