@@ -306,7 +306,7 @@ pub struct WriteProgress {
     /// Number of unwritten chunks.
     waiting: AtomicUsize,
     /// Counter that grows when bytes are written.
-    moved: AtomicU64,
+    pub(super) moved: AtomicU64,
 }
 
 impl WriteProgress {
@@ -319,16 +319,6 @@ impl WriteProgress {
     /// Returns the account of the connection.
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.account
-    }
-
-    /// Returns a number that grows with each frame of a response that is written.
-    pub(super) fn steps(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
-    }
-
-    #[cfg(test)]
-    pub(super) fn step(&self) {
-        self.moved.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the stream limits of the connection.

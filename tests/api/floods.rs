@@ -1,115 +1,18 @@
 //! Floods of legal frames: the connection is closed with ENHANCE_YOUR_CALM, others are served.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use prost::Message as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::Code;
 use twintier::pb;
 
-use crate::harness::{Answer as _, Replica, WAIT_TIMEOUT, Wire, connect_from, eventually, framed, within};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const ENHANCE_YOUR_CALM: u8 = 11;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = &(payload.len() as u32).to_be_bytes()[1..];
-    [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// The header block of a Get: names and values as they are, without Huffman codes.
-fn get_headers() -> Vec<u8> {
-    let path = "/twintier.v1.CacheService/Get";
-    let literal = |name: &str, value: &str| {
-        [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
-    };
-    // Indexed: POST and http.
-    let indexed = vec![0x83, 0x86];
-    let path = [&[4, path.len() as u8], path.as_bytes()].concat();
-    [
-        indexed,
-        path,
-        literal(":authority", "localhost"),
-        literal("content-type", "application/grpc"),
-        literal("te", "trailers"),
-    ]
-    .concat()
-}
-
-/// A connection that writes frames.
-struct Peer {
-    stream: TcpStream,
-    next_stream: u32,
-}
-
-impl Peer {
-    async fn connect(n: u8, address: SocketAddr) -> Peer {
-        let mut stream = connect_from(n, address).await;
-        stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
-        Peer { stream, next_stream: 1 }
-    }
-
-    fn new_stream(&mut self) -> u32 {
-        self.next_stream += 2;
-        self.next_stream
-    }
-
-    /// Writes frames again and again until the server closes the connection. Returns the reason of
-    /// its GOAWAY. `None` if there was none.
-    async fn flood(self, first: Vec<u8>, mut frames: impl FnMut(u32) -> Vec<u8>) -> Option<u8> {
-        let Peer { stream, mut next_stream } = self;
-        let (mut read, mut write) = stream.into_split();
-        let writing = async {
-            if write.write_all(&first).await.is_err() {
-                return;
-            }
-            // Ten times what a peer may send at once.
-            for _ in 0..2_000 {
-                let mut bytes = Vec::new();
-                for _ in 0..100 {
-                    next_stream += 2;
-                    bytes.extend(frames(next_stream));
-                }
-                if write.write_all(&bytes).await.is_err() {
-                    return;
-                }
-            }
-        };
-        let mut bytes = Vec::new();
-        let reading = async {
-            // A reset may follow the GOAWAY.
-            let _ = read.read_to_end(&mut bytes).await;
-        };
-        within(WAIT_TIMEOUT, async { tokio::join!(writing, reading) }).await;
-        let mut rest = &bytes[..];
-        while let Some((head, behind)) = rest.split_first_chunk::<9>() {
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-            if head[3] == GOAWAY {
-                return behind.get(7).copied();
-            }
-            rest = behind.get(length..).unwrap_or_default();
-        }
-        None
-    }
-}
+use crate::harness::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, FramePeer, HEADERS, PADDED, PING, PRIORITY,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, get_headers,
+};
+use crate::harness::{Answer as _, Replica, Wire, eventually, framed};
 
 type Frames = Box<dyn FnMut(u32) -> Vec<u8> + Send>;
 
@@ -156,7 +59,7 @@ async fn floods_of_legal_frames_are_closed_and_others_are_served() {
     let mut honest = Wire::connect_from(1, replica.address).await.client();
     let mut floods_before = 0.0;
     for (n, (name, first, frames)) in floods().into_iter().enumerate() {
-        let peer = Peer::connect(10 + n as u8, replica.address).await;
+        let peer = FramePeer::connect(10 + n as u8, replica.address).await;
         let flood = tokio::spawn(peer.flood(first, frames));
         while !flood.is_finished() {
             let get = pb::GetRequest { key: "k".into(), ..Default::default() };
@@ -176,7 +79,7 @@ async fn connections_of_one_peer_share_its_budget() {
     let replica = Replica::start(&[]).await;
     replica.set("k", "v").await;
     let floods = (0..8).map(|_| async {
-        let peer = Peer::connect(9, replica.address).await;
+        let peer = FramePeer::connect(9, replica.address).await;
         peer.flood(Vec::new(), |_| frame(PING, 0, 0, &[7; 8])).await
     });
     assert!(join_all(floods).await.iter().all(|reason| *reason == Some(ENHANCE_YOUR_CALM)));

@@ -56,7 +56,7 @@ pub struct Accepting {
     pub tasks: TaskTracker,
 }
 
-/// Accepts connections until it is told to stop.
+/// Accepts connections until `closing` of `accepting` is cancelled.
 pub async fn accept(listener: Listener, router: Router, accepting: Accepting) {
     let Accepting { limits, closing, kill, tasks } = accepting;
     let (connections, stop) = (Connections::new(limits), closing.clone());

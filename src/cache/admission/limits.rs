@@ -6,7 +6,6 @@
 //! own peer as of others. Shares bind only near the limit: a busy proxy in front of all callers is
 //! not slowed down.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,12 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
-use super::peer::{Amounts, PeerState};
+use super::peer::{Amounts, PeerState, Peers};
 use super::resource::{RESOURCES, Resource};
 use crate::cache::error::CacheError;
 use crate::cache::stats::Counter;
 use crate::cache::tier::RETRY_AFTER;
-use crate::sync::Mutex;
 
 /// Most bytes of health and reflection calls in memory: these calls are small.
 const MAX_PROBE_BYTES: usize = 32 << 20;
@@ -54,12 +52,13 @@ pub struct Admission {
     used: Amounts,
     /// How much a peer may hold, in multiples of what is left. `None` if any amount.
     peer_ratio: Option<f64>,
-    peers: Mutex<HashMap<IpAddr, Arc<PeerState>>>,
+    peers: Peers,
     connections_limit: usize,
     connections: AtomicUsize,
     waiting_answers: Arc<Semaphore>,
     shed: Counter,
-    floods: Counter,
+    /// Connections closed because their peers sent too much that carries no request.
+    pub floods: Counter,
 }
 
 /// The resources that one connection holds.
@@ -97,7 +96,7 @@ impl Admission {
             ],
             used: Amounts::default(),
             peer_ratio: (share < 1.0).then(|| share / (1.0 - share)),
-            peers: Mutex::default(),
+            peers: Peers::default(),
             connections_limit: limits.connections,
             connections: AtomicUsize::new(0),
             waiting_answers: Arc::new(Semaphore::new(limits.bytes / 2)),
@@ -149,17 +148,6 @@ impl Admission {
         self.shed.get()
     }
 
-    /// Returns the number of connections that were closed because their peers sent too much that
-    /// carries no request.
-    pub fn floods(&self) -> u64 {
-        self.floods.get()
-    }
-
-    /// Counts a connection that is closed because its peer sent too much that carries no request.
-    pub fn count_flood(&self) {
-        self.floods.inc();
-    }
-
     /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -179,12 +167,7 @@ impl Admission {
     /// Opens the account of a new connection from `address`.
     pub fn account(self: &Arc<Self>, address: IpAddr) -> Arc<Account> {
         let address = address.to_canonical();
-        let mut peers = self.peers.lock();
-        // Peers without a connection stay while they are short of tokens. Many of them are dropped.
-        if peers.len() > 2 * self.connections_limit {
-            peers.retain(|_, peer| Arc::strong_count(peer) > 1);
-        }
-        let peer = peers.entry(address).or_default().clone();
+        let peer = self.peers.enter(address, 2 * self.connections_limit);
         Arc::new(Account { load: self.clone(), address, peer, used: Amounts::default() })
     }
 
@@ -302,11 +285,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let mut peers = self.load.peers.lock();
-        // One for the table, and one for this account.
-        if Arc::strong_count(&self.peer) == 2 && !self.peer.is_short_of_tokens() {
-            peers.remove(&self.address);
-        }
+        self.load.peers.leave(self.address, &self.peer);
     }
 }
 

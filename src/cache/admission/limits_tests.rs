@@ -86,5 +86,5 @@ fn what_is_given_back_can_be_taken_again_and_peers_are_forgotten() {
     assert_eq!(load.bytes(), 150);
     drop((permit, taken, account));
     assert_eq!((load.in_flight(), load.bytes()), (0, 0));
-    assert!(load.peers.lock().is_empty());
+    assert!(load.peers.is_empty());
 }

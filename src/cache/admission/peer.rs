@@ -2,7 +2,10 @@
 //!
 //! Overhead is what a peer sends that carries no request, such as control frames of HTTP/2.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
@@ -30,6 +33,10 @@ pub(super) struct PeerState {
     taken_at: Mutex<Option<Instant>>,
 }
 
+/// The peers that are connected, or were until a moment ago.
+#[derive(Default)]
+pub(super) struct Peers(Mutex<HashMap<IpAddr, Arc<PeerState>>>);
+
 impl Default for PeerState {
     fn default() -> Self {
         let overhead = DefaultDirectRateLimiter::direct(Quota::per_second(TOKENS_PER_SECOND).allow_burst(MAX_TOKENS));
@@ -53,6 +60,36 @@ impl PeerState {
     }
 }
 
+// === impl Peers ===
+
+impl Peers {
+    /// Returns the state of a peer for a new connection.
+    ///
+    /// Peers without a connection stay while they are short of tokens, unless there are more than
+    /// `most` peers.
+    pub fn enter(&self, address: IpAddr, most: usize) -> Arc<PeerState> {
+        let mut peers = self.0.lock();
+        if peers.len() > most {
+            peers.retain(|_, peer| Arc::strong_count(peer) > 1);
+        }
+        peers.entry(address).or_default().clone()
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
+    /// Forgets a peer if `state` is that of its last connection, and it is not short of tokens.
+    pub fn leave(&self, address: IpAddr, state: &Arc<PeerState>) {
+        let mut peers = self.0.lock();
+        // One for the table, and one for the connection.
+        if Arc::strong_count(state) == 2 && !state.is_short_of_tokens() {
+            peers.remove(&address);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +104,22 @@ mod tests {
         // Tokens come back while they are taken.
         assert!((100..1000).contains(&taken), "{taken}");
         assert!(peer.is_short_of_tokens());
+    }
+
+    #[test]
+    fn a_peer_that_is_short_of_tokens_is_remembered_without_a_connection() {
+        let (peers, address) = (Peers::default(), IpAddr::from([10, 0, 0, 1]));
+        let state = peers.enter(address, 8);
+        peers.leave(address, &state);
+        assert!(!Arc::ptr_eq(&state, &peers.enter(address, 8)), "forgotten");
+        let state = peers.enter(address, 8);
+        while state.take_overhead(HUNDRED) {}
+        let weak = Arc::downgrade(&state);
+        peers.leave(address, &state);
+        drop(state);
+        assert!(weak.upgrade().is_some());
+        // Too many peers.
+        peers.enter([10, 0, 0, 2].into(), 0);
+        assert!(weak.upgrade().is_none());
     }
 }

@@ -253,7 +253,7 @@ impl LoadReport {
             connections: admission.connections(),
             connections_limit: admission.connections_limit(),
             shed: admission.shed(),
-            floods: admission.floods(),
+            floods: admission.floods.get(),
         }
     }
 

@@ -36,8 +36,8 @@ pub(crate) fn read(reader: &mut Reader) -> Option<AdminConfig> {
 fn allowed_hosts(reader: &mut Reader) -> AllowedHosts {
     let names = reader.texts(
         ALLOWED_HOSTS,
-        "a list of host names, such as cache.example or *.cache.svc",
-        "names by which that server may be called, beside localhost and IP addresses; requests by other names are refused, so that no web page of another site reads it",
+        "a list of host names",
+        "names by which that server may be called, beside localhost and IP addresses; requests by other names are refused, so that no web page of another site reads it; *.cache.svc allows all names below",
     );
     AllowedHosts::new(names).unwrap_or_else(|wrong| {
         let rule = format!("must be a host name, which *. may begin; was {wrong:?}");

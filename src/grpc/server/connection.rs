@@ -132,12 +132,11 @@ async fn serve_http2(
     let (read, write) = split(stream);
     let output = WriteBuffer::new(write);
     let config = &shared.http2;
-    let streams = Streams::new(config.max_streams.min(config.max_in_flight) as usize, &shared.load);
-    let progress = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
+    let progress = begin_progress(peer, shared);
     let (closing, flooded) = (CancellationToken::new(), CancellationToken::new());
     let meter = FrameMeter::new(progress.clone(), PREFACE.len());
-    let read = MeteredReader::new(Cursor::new(preface).chain(read), meter, flooded.clone());
-    let io = TokioIo::new(join(read, output.clone()));
+    let read = Cursor::new(preface).chain(read);
+    let io = TokioIo::new(join(MeteredReader::new(read, meter, flooded.clone()), output.clone()));
     let service = {
         let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
         service_fn(move |mut request| {
@@ -159,8 +158,7 @@ async fn serve_http2(
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_header_list_size(config.max_metadata_size)
-        // A client may cancel all of its calls at once.
-        .max_pending_accept_reset_streams(config.max_streams as usize)
+        .max_pending_accept_reset_streams(config.max_streams as usize) // A client may cancel all of its calls.
         .serve_connection(io, service);
     let mut connection = ConnectionTask::new(connection, executor, output);
     // In a set, so that it is polled only when one of its causes woke it.
@@ -184,6 +182,13 @@ async fn serve_http2(
     }
     // The grace includes the time in which the peer reads the kernel's send buffer.
     grace.saturating_sub(shutdown_started_at.elapsed()).max(CLOSE_TIMEOUT)
+}
+
+/// Opens the account of a connection, and its streams.
+fn begin_progress(peer: Peer, shared: &ConnectionContext) -> Arc<WriteProgress> {
+    let config = &shared.http2;
+    let streams = Streams::new(config.max_streams.min(config.max_in_flight) as usize, &shared.load);
+    Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams))
 }
 
 /// Completes when a connection has to be shut down. Returns the time for its calls to end.
@@ -227,7 +232,7 @@ fn is_flood(error: &hyper::Error) -> bool {
 }
 
 fn log_flood(peer: Peer, shared: &ConnectionContext) {
-    shared.load.count_flood();
+    shared.load.floods.inc();
     tracing::warn!(%peer, "closed a connection: too many frames that carry no request");
 }
 
