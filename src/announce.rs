@@ -13,7 +13,7 @@ use crate::grpc::Hint;
 /// Returns the hint for peers of the gRPC port that do not speak gRPC.
 pub(crate) fn hint(config: &Config, admin: Option<SocketAddr>) -> Hint {
     let dashboard = admin.filter(|address| !address.ip().is_unspecified());
-    let dashboard = dashboard.filter(|_| config.admin.is_some_and(|admin| admin.page));
+    let dashboard = dashboard.filter(|_| config.admin.as_ref().is_some_and(|admin| admin.page));
     Hint::new(dashboard.map(|address| admin_url(config, address)), config.tls.is_some())
 }
 

@@ -332,7 +332,7 @@ fn serve(
     let FleetParts { handles, reports, policies, .. } = fleet;
     let Observers { tracing, metrics: consumers, log_level } = observers;
     let admin_tls = listeners.tls.clone().filter(|_| config.tls.as_ref().is_some_and(|tls| tls.admin));
-    let admin = listeners.admin.zip(config.admin).map(|(listeners, config)| {
+    let admin = listeners.admin.zip(config.admin.clone()).map(|(listeners, config)| {
         let metrics = fleet.metrics.clone().filter(|_| consumers.prometheus);
         let metrics = metrics.map(|metrics| -> admin::MetricsText { Arc::new(move || metrics.prometheus_text()) });
         let sources = admin::AdminSources {

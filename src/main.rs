@@ -47,7 +47,7 @@ fn runtime() -> std::io::Result<Runtime> {
 
 async fn serve(args: ServeArgs) -> ExitCode {
     let sources = sources(args);
-    let Loaded { config, settings } = match Config::load(&sources) {
+    let Loaded { config, settings, exposed_secrets } = match Config::load(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => return fail(&problems, USAGE_EXIT_CODE),
     };
@@ -58,6 +58,9 @@ async fn serve(args: ServeArgs) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error, 1),
     };
+    for setting in exposed_secrets {
+        tracing::warn!(setting, "a password is in the command line: other users can read it");
+    }
     let log_level = Some(LogLevel::new(config.log.level.clone(), read_filter(telemetry.change_level())));
     let observers = Observers { tracing: telemetry.rpcs(), metrics: telemetry.metrics(), log_level };
     let limit = config.drain.delay + config.drain.timeout;

@@ -14,8 +14,9 @@ const EDGES: [&str; 6] = ["backend", "cli", "config", "grpc", "telemetry", "admi
 
 /// The configuration types of the edges. `config` reads the settings into them, and may name nothing
 /// else of another edge.
-const CONFIGURATIONS: [&str; 20] = [
+const CONFIGURATIONS: [&str; 21] = [
     "admin::AdminConfig",
+    "admin::AllowedHosts",
     "backend::memory::Eviction",
     "backend::memory::L1Config",
     "backend::redis::Address",
@@ -46,7 +47,7 @@ const CONFINED: [(&str, &[&str]); 19] = [
     ("prost_reflect", &["cli"]),
     ("fred", &["backend::redis"]),
     ("hashbrown", &["backend::memory"]),
-    ("governor", &["cache::policy::rate_limit"]),
+    ("governor", &["cache::admission::peer", "cache::policy::rate_limit"]),
     ("hyper", &["grpc::server", "admin::serve"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),

@@ -9,23 +9,24 @@ use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::uri::Authority;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::time::timeout;
 
 use super::access::require_admin;
+use super::host::AllowedHosts;
 use super::recorder::Recorder;
-use super::serve::Ends;
+use super::serve::{Accepting, Ends};
 use super::sources::{AdminSources, MetricsText};
 use crate::cache::key_form::KeyForm;
-use crate::net::listener::{ListenError, Listener};
+use crate::net::connections::ConnectionLimits;
+use crate::net::listener::{DEFAULT_BACKLOG, ListenError, Listener};
 use crate::tls::TlsServer;
 
 /// Configuration of the admin server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AdminConfig {
     /// Address and port.
     pub listen: SocketAddr,
@@ -33,6 +34,10 @@ pub struct AdminConfig {
     pub listen_is_given: bool,
     /// Address and port of probes alone. `None` if there is none.
     pub probes_listen: Option<SocketAddr>,
+    /// Maximum number of connections of one address at once.
+    pub max_connections_per_peer: usize,
+    /// Names by which the server may be called.
+    pub allowed_hosts: AllowedHosts,
     /// True if the dashboard is served.
     pub page: bool,
     /// Form of keys on the dashboard.
@@ -54,6 +59,10 @@ pub struct AdminListeners {
     pub probes: Option<Listener>,
 }
 
+/// Maximum number of connections at once. More than event streams, which are never evicted: probes
+/// always get a connection.
+const MAX_CONNECTIONS: usize = 64;
+
 /// Content security policy: own origin only, no inline scripts or styles, no framing.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
@@ -65,12 +74,14 @@ impl AdminConfig {
     /// Listens for the admin server. Falls back to any free port unless the address is set
     /// explicitly, so that several replicas run on one machine.
     pub fn bind(&self) -> Result<AdminListeners, ListenError> {
-        let main = match Listener::tcp("admin.listen", self.listen) {
-            Err(_) if !self.listen_is_given => Listener::tcp("admin.listen", SocketAddr::new(self.listen.ip(), 0)),
+        let bind = |address| Listener::tcp("admin.listen", address, DEFAULT_BACKLOG);
+        let main = match bind(self.listen) {
+            Err(_) if !self.listen_is_given => bind(SocketAddr::new(self.listen.ip(), 0)),
             bound => bound,
         }?;
         let address = main.address().unwrap_or(self.listen);
-        let probes = self.probes_listen.map(|address| Listener::tcp("admin.probes_listen", address)).transpose()?;
+        let probes = self.probes_listen.map(|address| Listener::tcp("admin.probes_listen", address, DEFAULT_BACKLOG));
+        let probes = probes.transpose()?;
         Ok(AdminListeners { main, address, probes })
     }
 }
@@ -86,7 +97,7 @@ impl Admin {
         sources: AdminSources,
     ) -> Admin {
         let ends = Ends::default();
-        let AdminListeners { main, address, probes } = listeners;
+        let AdminListeners { main, probes, .. } = listeners;
         let AdminSources { observed, fleet, metrics, authority } = sources;
         let probe_routes = super::health::routes(observed.health.clone(), observed.l2.clone());
         let mut restricted = metrics.map_or_else(Router::new, scrape);
@@ -97,15 +108,15 @@ impl Admin {
             restricted = restricted.merge(super::page::routes()).merge(events);
         }
         let restricted = restricted.layer(middleware::from_fn_with_state(authority, require_admin));
-        let guarded = |router: Router, address: Option<SocketAddr>| {
-            let local = address.is_some_and(|address| address.ip().is_loopback());
-            router.layer(middleware::from_fn_with_state(local, guard))
-        };
-        let router = guarded(probe_routes.clone().merge(restricted), Some(address));
-        ends.tasks.spawn(super::serve::accept("admin", main, tls, router, ends.clone()));
+        let hosts = Arc::new(config.allowed_hosts);
+        let guarded = |router: Router| router.layer(middleware::from_fn_with_state(hosts.clone(), guard));
+        let limits = ConnectionLimits { connections: MAX_CONNECTIONS, per_peer: config.max_connections_per_peer };
+        let router = guarded(probe_routes.clone().merge(restricted));
+        let accepting = Accepting { server: "admin", tls, limits, ends: ends.clone() };
+        ends.tasks.spawn(super::serve::accept(main, router, accepting));
         if let Some(probes) = probes {
-            let router = guarded(probe_routes, probes.address());
-            ends.tasks.spawn(super::serve::accept("probes", probes, None, router, ends.clone()));
+            let accepting = Accepting { server: "probes", tls: None, limits, ends: ends.clone() };
+            ends.tasks.spawn(super::serve::accept(probes, guarded(probe_routes), accepting));
         }
         Admin { ends }
     }
@@ -131,18 +142,11 @@ fn scrape(metrics: MetricsText) -> Router {
     Router::new().route("/metrics", get(handler))
 }
 
-/// Adds the security headers to every response. On loopback a foreign host name is refused (DNS
-/// rebinding): another site's page could read what only this machine may.
-async fn guard(State(local): State<bool>, request: Request, next: Next) -> Response {
-    let mut response = if local && is_foreign(&request) {
-        (
-            StatusCode::MISDIRECTED_REQUEST,
-            "use localhost or an IP address as the host
-",
-        )
-            .into_response()
-    } else {
-        next.run(request).await
+/// Adds the security headers to every response. Refuses requests of other hosts and sites.
+async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
+    let mut response = match hosts.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
     };
     let added = [
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
@@ -154,16 +158,6 @@ async fn guard(State(local): State<bool>, request: Request, next: Next) -> Respo
     added.into_iter().for_each(|(name, value)| _ = headers.insert(name, HeaderValue::from_static(value)));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
-}
-
-/// True if a request names a host that is neither `localhost` nor an IP address.
-fn is_foreign(request: &Request) -> bool {
-    let Some(host) = request.headers().get(header::HOST) else { return false };
-    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
-    authority.is_none_or(|authority| {
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-        !name.eq_ignore_ascii_case("localhost") && name.parse::<std::net::IpAddr>().is_err()
-    })
 }
 
 #[cfg(test)]
@@ -186,19 +180,6 @@ mod tests {
             assert_eq!(response.headers()[CONTENT_TYPE], PROMETHEUS);
             let body = response.into_body().collect().await.expect("a body").to_bytes();
             assert_eq!(body, format!("calls_total {calls}\n"));
-        }
-    }
-
-    #[test]
-    fn a_name_is_foreign_unless_it_is_an_address_or_localhost() {
-        let foreign = |host: &str| {
-            is_foreign(&Request::get("/").header(header::HOST, host).body(Body::empty()).expect("a request"))
-        };
-        for own in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]", "10.1.2.3:80"] {
-            assert!(!foreign(own), "{own}");
-        }
-        for other in ["example.org", "localhost.example.org", "127.0.0.1.example.org:9090", "", "a b"] {
-            assert!(foreign(other), "{other}");
         }
     }
 }

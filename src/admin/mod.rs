@@ -8,6 +8,7 @@ mod events;
 mod fleet;
 mod health;
 mod history;
+mod host;
 mod http;
 mod page;
 mod recorder;
@@ -15,5 +16,6 @@ mod serve;
 mod snapshot;
 mod sources;
 
+pub use host::AllowedHosts;
 pub use http::{Admin, AdminConfig, AdminListeners};
 pub use sources::{AdminSources, FleetQuery, MetricsText};

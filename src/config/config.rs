@@ -3,15 +3,17 @@
 //! Each section declares its settings once; values, `config show` and the reference all come from
 //! that declaration.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::problem::Problems;
 use super::reader::Reader;
+use super::redis_url;
 use super::sections::server::Drain;
 use super::sections::{
     admin, auth, cache, coherence, events, identities, l1, limits, log, redis, server, tls, warm_start,
 };
-use super::setting::Setting;
+use super::setting::{Setting, SettingKind};
 use super::sources::Sources;
 use crate::admin::AdminConfig;
 use crate::auth::AuthSettings;
@@ -72,6 +74,8 @@ pub struct Loaded {
     pub config: Config,
     /// Every setting by path, with its value and origin. Holds no secret.
     pub settings: Vec<Setting>,
+    /// The settings whose secrets flags give: other users of the machine can read them.
+    pub exposed_secrets: Vec<String>,
 }
 
 // === impl Config ===
@@ -81,7 +85,9 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         let mut reader = Reader::new(sources);
         let config = Config::read(&mut reader);
-        Ok(Loaded { settings: reader.finish()?, config })
+        let settings = reader.finish()?;
+        let exposed_secrets = exposed_secrets(sources, &settings);
+        Ok(Loaded { config, settings, exposed_secrets })
     }
 
     /// Sets the safeguards of the coherence protocol, for tests that switch one off.
@@ -139,6 +145,18 @@ impl Config {
             limits,
         }
     }
+}
+
+/// Returns the settings of which flags give a secret.
+fn exposed_secrets(sources: &Sources, settings: &[Setting]) -> Vec<String> {
+    let kind = |path: &str| settings.iter().find(|setting| setting.path == path).map(|setting| setting.kind);
+    let has_secret = |path: &str, text: &str| match kind(path) {
+        Some(SettingKind::Secret) => !text.is_empty(),
+        Some(SettingKind::Url) => redis_url::parse(text).is_ok_and(|url| url.credentials.password.is_some()),
+        _ => false,
+    };
+    let exposed = sources.overrides.iter().filter(|(path, text)| has_secret(path, text));
+    exposed.map(|(path, _)| path.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Returns every setting by path, with its default. `<name>` stands for the name of a namespace,

@@ -90,13 +90,13 @@ fn a_unix_socket_has_a_path_and_permissions() {
 }
 
 #[test]
-fn one_peer_may_have_three_quarters_of_the_connections_unless_it_is_set() {
+fn one_peer_may_have_256_connections_but_no_more_than_three_quarters() {
     let limits = |overrides: &[(&str, &str)]| {
         let server = config(&flags(overrides)).server;
         (server.connections.connections, server.connections.per_peer)
     };
-    assert_eq!(limits(&[]), (4096, 3072));
-    for (all, one) in [("1", 1), ("2", 2), ("3", 3), ("4", 3), ("1000", 750)] {
+    assert_eq!(limits(&[]), (4096, 256));
+    for (all, one) in [("1", 1), ("2", 2), ("3", 3), ("4", 3), ("300", 225), ("1000", 256)] {
         assert_eq!(limits(&[("server.max_connections", all)]).1, one, "{all}");
     }
     assert_eq!(limits(&[("server.max_connections_per_peer", "7")]), (4096, 7));
@@ -562,4 +562,28 @@ fn the_admin_server_is_on_loopback_by_default() {
     let wrong = problems(&flags(&[("admin.listen", "9090"), ("admin.keys", "plain"), ("admin.pages", "true")]));
     assert_eq!(wrong.len(), 3, "{wrong:?}");
     assert!(wrong[2].contains("did you mean admin.page?"), "{wrong:?}");
+}
+
+#[test]
+fn a_password_in_a_flag_is_exposed_and_no_other_is() {
+    let exposed = |overrides: &[(&str, &str)]| {
+        let sources = Sources { overrides: flags(overrides).overrides, ..sources(&[("REDIS_URL", "redis://:a@host")]) };
+        Config::load(&sources).unwrap().exposed_secrets
+    };
+    assert_eq!(exposed(&[("l1.size", "64MiB")]), Vec::<String>::new());
+    assert_eq!(exposed(&[("redis.url", "redis://user@host")]), Vec::<String>::new());
+    assert_eq!(exposed(&[("redis.url", "redis://:hunter2@host")]), ["redis.url"]);
+    assert_eq!(exposed(&[("redis.password", "hunter2")]), ["redis.password"]);
+}
+
+#[test]
+fn hosts_of_the_admin_port_are_names() {
+    let with = |hosts: &str| flags(&[("admin.allowed_hosts", hosts)]);
+    let admin = config(&with("[\"cache.example\", \"*.cache.svc\"]")).admin.unwrap();
+    assert_eq!(admin.max_connections_per_peer, 16);
+    let problem = problems(&with("[\"cache:80\"]")).join("\n");
+    assert!(
+        problem.contains("admin.allowed_hosts: must be a host name, which *. may begin; was \"cache:80\""),
+        "{problem}"
+    );
 }

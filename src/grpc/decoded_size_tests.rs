@@ -93,7 +93,7 @@ fn elements_inside_of_elements_count() {
     assert!(error.to_string().contains("keys.keys must be at most 1000 keys; was 1000000 keys"), "{error}");
     // Many items, each within its limits, whose sum is too large.
     let item = pb::SetRequest { tags: vec![String::new(); 16], tokens: vec![String::new(); 16], ..Default::default() };
-    let batch = pb::BatchSetRequest { items: vec![item; 12_000], ..Default::default() }.encode_to_vec();
+    let batch = pb::BatchSetRequest { items: vec![item; 18_000], ..Default::default() }.encode_to_vec();
     let limits = Limits { keys: 20_000, ..limits };
     let error = measure("BatchSetRequest", &batch, &limits).expect_err("refused");
     assert!(error.to_string().contains("limits.decoded_size"), "{error}");

@@ -240,7 +240,9 @@ impl RpcContext<'_> {
         let of_identity = access.map_or(Ok(None), |access| access.begin(LimitedUse::InFlight))?;
         let account = self.progress.account();
         if self.method.is_probe() {
-            return Ok((None, account.admit(Resource::Probes)?, of_identity));
+            let is_watch = self.method.shape == CallShape::LongLived;
+            let resource = if is_watch { Resource::HealthWatches } else { Resource::Probes };
+            return Ok((None, account.admit(resource)?, of_identity));
         }
         let entered = timeout_at(times.deadline.into(), self.progress.streams().enter()).await;
         let stream = entered.map_err(|_| CacheError::DeadlineExceeded { outcome_unknown_for: None })?;

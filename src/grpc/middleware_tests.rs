@@ -44,7 +44,15 @@ fn progress() -> Arc<WriteProgress> {
 /// A connection with `streams` active streams, of a service with one slot and `waiting` waiting
 /// slots.
 fn progress_with(streams: usize, waiting: usize) -> Arc<WriteProgress> {
-    let limits = AdmissionLimits { requests: 1, bytes: 64 << 10, probes: 1, connections: 1, waiting, peer_share: 0.8 };
+    let limits = AdmissionLimits {
+        requests: 1,
+        bytes: 64 << 10,
+        probes: 1,
+        watches: 8,
+        connections: 1,
+        waiting,
+        peer_share: 0.8,
+    };
     let load = Arc::new(Admission::new(limits));
     Arc::new(WriteProgress::new(load.account([127, 0, 0, 1].into()), Streams::new(streams, &load)))
 }

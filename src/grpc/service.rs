@@ -12,8 +12,9 @@ use super::middleware::{Deadline, StreamLifetime};
 use super::slow_requests::{namespace_facts, record_if_slow};
 use super::stats::StatsReporter;
 use super::status::status;
-use super::watch::{self, WatchResponses};
+use super::watch::{AdmittedWatch, WatchResponses};
 use crate::cache::admission::limits::Account;
+use crate::cache::admission::resource::Resource;
 use crate::cache::admission::slot::{Facts, RequestSlot};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
@@ -340,12 +341,14 @@ impl pb::cache_service_server::CacheService for CacheApi {
         let access = access.map(|access| WatchAccess::begin(access, request.get_ref(), shown)).transpose();
         let access = access.map_err(|error| status(&error))?;
         let lifetime = request.extensions().get::<StreamLifetime>().cloned();
-        let watching = convert::watching(&self.context, request.get_ref());
-        let watch = watching.and_then(|watching| self.reporter.observed.cache.watch(watching));
-        let partitions = self.context.partitions;
-        watch
-            .map(|watch| Response::new(watch::responses(watch, partitions, lifetime, access)))
-            .map_err(|error| status(&error))
+        let begin = || {
+            let watching = convert::watching(&self.context, request.get_ref())?;
+            let account = request.extensions().get::<RequestSlot>().map(RequestSlot::account);
+            let permit = account.map(|account| account.admit(Resource::Watches)).transpose()?;
+            let watch = self.reporter.observed.cache.watch(watching)?;
+            Ok(AdmittedWatch { watch, partitions: self.context.partitions, lifetime, access, _permit: permit })
+        };
+        begin().map(|watch| Response::new(watch.responses())).map_err(|error: CacheError| status(&error))
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {

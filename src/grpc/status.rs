@@ -97,7 +97,7 @@ pub fn item_error(error: &CacheError) -> pb::ItemError {
 
 /// Resources of which the core has a limited amount, and the settings that limit them. The first
 /// that ends the name of a resource counts: "share of this address in the requests in flight".
-const LIMITING_SETTINGS: [(&str, &str); 9] = [
+const LIMITING_SETTINGS: [(&str, &str); 10] = [
     ("commands in flight", "redis.max_in_flight"),
     ("requests in flight", "server.max_in_flight"),
     ("bytes in flight", "server.max_bytes_in_flight"),
@@ -106,6 +106,7 @@ const LIMITING_SETTINGS: [(&str, &str); 9] = [
     ("waiting Gets of one connection", "half of server.max_waiting"),
     ("waiting Gets", "server.max_waiting"),
     ("namespaces", "limits.namespaces"),
+    ("health watches", "server.max_connections"),
     ("watches", "limits.watches"),
 ];
 

@@ -320,7 +320,7 @@ pub struct WriteProgress {
     /// Number of unwritten chunks.
     waiting: AtomicUsize,
     /// Counter that grows when bytes are written.
-    moved: AtomicU64,
+    pub(super) moved: AtomicU64,
 }
 
 impl WriteProgress {

@@ -10,6 +10,7 @@ use super::access::WatchAccess;
 use super::convert::watch_response;
 use super::middleware::StreamLifetime;
 use super::status::status;
+use crate::cache::admission::limits::RequestPermit;
 use crate::cache::coherence::watch::{ChangeScope, Event, Watch};
 use crate::cache::error::CacheError;
 use crate::pb;
@@ -17,27 +18,40 @@ use crate::pb;
 /// The response stream of a Watch.
 pub type WatchResponses = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
 
-/// Returns the events of a watch as responses, and the status that ends it.
-pub fn responses(
-    watch: Watch,
-    partitions: u16,
-    lifetime: Option<StreamLifetime>,
-    access: Option<WatchAccess>,
-) -> WatchResponses {
-    Box::pin(stream::unfold(Some((watch, lifetime, access)), move |state| async move {
-        let (mut watch, lifetime, mut access) = state?;
-        loop {
-            let event = tokio::select! {
-                biased;
-                why = end(lifetime.as_ref()) => return Some((Err(status(&why)), None)),
-                why = revoked(access.as_mut()) => return Some((Err(status(&why)), None)),
-                event = watch.next() => event,
-            };
-            if let Some(event) = shown(event, access.as_ref()) {
-                return Some((Ok(watch_response(event, partitions)), Some((watch, lifetime, access))));
+/// A watch that was admitted.
+pub struct AdmittedWatch {
+    /// The watch.
+    pub watch: Watch,
+    /// Number of partitions.
+    pub partitions: u16,
+    /// When it has to end. `None` if the caller decides.
+    pub lifetime: Option<StreamLifetime>,
+    /// Its access. `None` if nothing is decided.
+    pub access: Option<WatchAccess>,
+    /// Its share of the watches of its peer.
+    pub _permit: Option<RequestPermit>,
+}
+
+// === impl AdmittedWatch ===
+
+impl AdmittedWatch {
+    /// Returns the events as responses, and the status that ends them.
+    pub fn responses(self) -> WatchResponses {
+        Box::pin(stream::unfold(Some(self), |state| async move {
+            let mut this = state?;
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    why = end(this.lifetime.as_ref()) => return Some((Err(status(&why)), None)),
+                    why = revoked(this.access.as_mut()) => return Some((Err(status(&why)), None)),
+                    event = this.watch.next() => event,
+                };
+                if let Some(event) = shown(event, this.access.as_ref()) {
+                    return Some((Ok(watch_response(event, this.partitions)), Some(this)));
+                }
             }
-        }
-    }))
+        }))
+    }
 }
 
 async fn revoked(access: Option<&mut WatchAccess>) -> CacheError {

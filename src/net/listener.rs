@@ -12,10 +12,12 @@ use super::peer::Peer;
 use super::socket_file::SocketFile;
 use super::stream::Stream;
 
-/// Maximum number of connections that wait to be accepted.
+/// Default of the maximum number of connections that wait to be accepted.
 ///
 /// The kernel caps it at net.core.somaxconn.
-const BACKLOG: u32 = 1024;
+pub const DEFAULT_BACKLOG: u32 = 1024;
+/// Maximum number of connections that are accepted after the socket stopped to listen.
+const MAX_COMPLETED: u32 = 65_536;
 
 /// Error of an address that the process cannot listen on.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +45,8 @@ impl Listener {
     /// Listens on the TCP address that `setting` gives.
     ///
     /// `[::]` accepts IPv4, too, and means `0.0.0.0` on a system without IPv6.
-    pub fn tcp(setting: &'static str, address: SocketAddr) -> Result<Listener, ListenError> {
-        let listener = bind_or_fall_back(address, bind);
+    pub fn tcp(setting: &'static str, address: SocketAddr, backlog: u32) -> Result<Listener, ListenError> {
+        let listener = bind_or_fall_back(address, |address| bind(address, backlog));
         let address = address.to_string();
         listener.map(Listener::Tcp).map_err(|cause| ListenError { setting, address, cause })
     }
@@ -52,9 +54,9 @@ impl Listener {
     /// Listens on a unix socket at the path that `setting` gives, with a file of these permissions.
     ///
     /// Replaces a socket on which no process listens, and no other file.
-    pub async fn unix(setting: &'static str, path: &Path, mode: u32) -> Result<Listener, ListenError> {
+    pub async fn unix(setting: &'static str, path: &Path, mode: u32, backlog: u32) -> Result<Listener, ListenError> {
         let bound = SocketFile::bind(path, mode).await;
-        let listener = bound.and_then(|(socket, file)| Ok(Listener::Unix(socket.listen(BACKLOG)?, file)));
+        let listener = bound.and_then(|(socket, file)| Ok(Listener::Unix(socket.listen(backlog)?, file)));
         let address = path.display().to_string();
         listener.map_err(|cause| ListenError { setting, address, cause })
     }
@@ -104,7 +106,7 @@ impl Listener {
 /// Accepts without waiting, until there is no further connection.
 fn completed<L>(listener: io::Result<L>, accept: impl Fn(&L) -> io::Result<(Stream, Peer)>) -> Vec<(Stream, Peer)> {
     let Ok(listener) = listener else { return Vec::new() };
-    (0..=BACKLOG).map_while(|_| accept(&listener).ok()).collect()
+    (0..MAX_COMPLETED).map_while(|_| accept(&listener).ok()).collect()
 }
 
 fn bind_or_fall_back<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
@@ -122,12 +124,12 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|without| errno == Some(without.raw_os_error()))
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart does not wait for connections of the previous process in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(backlog)
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ impl Reloader {
 
     /// Reads the configuration and puts it into effect, all of it or nothing.
     fn reload(&mut self) -> Result<(), Problems> {
-        let Loaded { config, settings } = Config::load(&self.sources)?;
+        let Loaded { config, settings, .. } = Config::load(&self.sources)?;
         let named = of_config(&config);
         let files: BTreeSet<_> =
             self.in_effect.iter().chain(&named).cloned().chain(self.sources.config_file()).collect();

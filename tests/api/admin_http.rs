@@ -214,18 +214,28 @@ async fn the_admin_server_is_read_only() {
 }
 
 #[tokio::test]
-async fn a_request_with_a_foreign_host_header_is_refused_on_loopback() {
-    let (_replica, address) = replica(&[]).await;
+async fn a_request_with_a_foreign_host_header_is_refused_on_any_address() {
+    let settings = [("admin.listen", "0.0.0.0:0"), ("admin.allowed_hosts", "[\"*.cache.svc\"]")];
+    let (_replica, address) = replica(&settings).await;
+    let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
     for (host, status) in [
+        ("replica.cache.svc:9090", 200),
+        ("10.1.2.3:9090", 200),
+        ("[::1].evil", 400),
+        ("localhost\r\nhost: localhost", 400),
         ("evil.example", 421),
         ("localhost.evil.example:9090", 421),
-        ("", 421),
+        ("", 400),
         ("localhost:9090", 200),
         ("127.0.0.1", 200),
         ("[::1]:9090", 200),
     ] {
         let response = request_with(address, "GET", "/readyz", &format!("host: {host}\r\n")).await;
         assert_eq!(response.status(), status, "{host:?}");
+    }
+    for (origin, status) in [("http://evil.example", 403), ("http://replica.cache.svc", 200)] {
+        let headers = format!("host: 127.0.0.1\r\norigin: {origin}\r\n");
+        assert_eq!(request_with(address, "GET", "/readyz", &headers).await.status(), status, "{origin}");
     }
 }
 

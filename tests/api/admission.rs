@@ -313,7 +313,9 @@ async fn unfinished_requests_take_no_more_memory_than_they_count() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_and_reflection_are_bounded() {
-    let replica = Replica::start(&[("server.max_uncounted", "64"), ("server.body_timeout", "1s")]).await;
+    // There are as many watches of health as connections.
+    let settings = [("server.max_uncounted", "64"), ("server.max_connections", "64"), ("server.body_timeout", "1s")];
+    let replica = Replica::start(&settings).await;
     replica.set("k", "v").await;
     let caller = SteadyCaller::start(&replica, "k", "v").await;
     let wire = Wire::connect(replica.address).await;
@@ -327,20 +329,23 @@ async fn health_and_reflection_are_bounded() {
         assert_eq!(status(&response), Some(Code::ResourceExhausted), "{response:?}");
     }
     // Calls that stay open.
-    let mut held = Vec::new();
+    let (mut watches, mut conversations) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         let wire = Wire::connect(replica.address).await;
-        let watches = (0..40).map(|_| wire.post(HEALTH_WATCH, one_message(b"")));
-        let conversations = (0..8).map(|_| wire.post(REFLECTION, Body::new(Unfinished(None))));
-        for response in join_all(watches).await.into_iter().chain(join_all(conversations).await) {
-            let response = response.unwrap();
-            match status(&response) {
-                None => held.push(response),
-                refused => assert_eq!(refused, Some(Code::ResourceExhausted), "{response:?}"),
+        let watching = join_all((0..40).map(|_| wire.post(HEALTH_WATCH, one_message(b"")))).await;
+        let conversing = join_all((0..40).map(|_| wire.post(REFLECTION, Body::new(Unfinished(None))))).await;
+        for (responses, held) in [(watching, &mut watches), (conversing, &mut conversations)] {
+            for response in responses.into_iter().map(Result::unwrap) {
+                match status(&response) {
+                    None => held.push(response),
+                    refused => assert_eq!(refused, Some(Code::ResourceExhausted), "{response:?}"),
+                }
             }
         }
     }
-    assert!((30..64).contains(&held.len()), "{}", held.len());
+    for held in [watches.len(), conversations.len()] {
+        assert!((16..64).contains(&held), "{held}");
+    }
     // A probe on another connection is still served.
     let response = Wire::connect(replica.address).await.post(CHECK, one_message(b"")).await.unwrap();
     assert_eq!(status(&response), None, "{response:?}");

@@ -21,6 +21,7 @@ mod degraded;
 mod errors;
 mod expiry;
 mod fleet;
+mod floods;
 // The fault drills share the harness and use more of it.
 #[allow(dead_code, unused_imports)]
 mod harness;

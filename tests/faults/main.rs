@@ -11,6 +11,7 @@ mod drills;
 mod harness;
 mod herd;
 mod history;
+mod hostile;
 mod load;
 mod moved;
 mod processes;

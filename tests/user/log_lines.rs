@@ -52,6 +52,14 @@ fn a_slow_request_is_logged_with_its_details() {
 }
 
 #[test]
+fn a_password_in_a_flag_is_a_warning_that_does_not_repeat_it() {
+    let service = Serving::start(&["--redis-url", "redis://:hunter2@127.0.0.1:1"]);
+    let line = service.line_with("a password is in the command line: other users can read it");
+    assert_eq!((&line["level"], &line["setting"]), (&"WARN".into(), &"redis.url".into()));
+    assert!(service.log().iter().all(|line| !line.contains("hunter2")));
+}
+
+#[test]
 fn each_slow_request_is_logged_or_counted() {
     let redis = Redis::start();
     let service = Serving::with_redis(&redis, &["--set", "log.slow_request=100ms", "--set", "log.keys=clear"]);

@@ -30,9 +30,6 @@ use crate::tls::{HandshakeError, HandshakeFailure, HttpVersion, Secured, ServerS
 
 use super::write_timeout::Stalling;
 
-/// Most connections at once. More than event streams, which are never evicted: probes always get a
-/// connection.
-const LIMITS: ConnectionLimits = ConnectionLimits { connections: 64, per_peer: 16 };
 /// Response to a connection over the limit.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -68,10 +65,22 @@ pub struct Ends {
     pub tasks: TaskTracker,
 }
 
-/// Accepts connections, with limits of its own. With `tls` they speak TLS.
-pub async fn accept(server: &'static str, listener: Listener, tls: Option<Arc<TlsServer>>, router: Router, ends: Ends) {
-    let Ends { closing, kill, tasks } = ends;
-    let (connections, stop) = (Connections::new(LIMITS), closing.clone());
+/// How connections are accepted.
+pub struct Accepting {
+    /// Name of the server in the log.
+    pub server: &'static str,
+    /// TLS. `None` if connections do not speak it.
+    pub tls: Option<Arc<TlsServer>>,
+    /// Maximum numbers of connections.
+    pub limits: ConnectionLimits,
+    /// Ends of the server.
+    pub ends: Ends,
+}
+
+/// Accepts connections, with limits of their own, until the server closes.
+pub async fn accept(listener: Listener, router: Router, accepting: Accepting) {
+    let Accepting { server, tls, limits, ends: Ends { closing, kill, tasks } } = accepting;
+    let (connections, stop) = (Connections::new(limits), closing.clone());
     // A peer that expects TLS cannot read an answer without it.
     let refusal = if tls.is_some() { b"" } else { REFUSAL };
     let acceptor = Acceptor { server, connections, refusal, stop, kill, tasks };

@@ -4,5 +4,5 @@ mod accept;
 mod response;
 mod write_timeout;
 
-pub use accept::{Ends, MAX_AGE, accept};
+pub use accept::{Accepting, Ends, MAX_AGE, accept};
 pub use response::HttpCaller;

@@ -6,18 +6,18 @@
 //! own peer as of others. Shares bind only near the limit: a busy proxy in front of all callers is
 //! not slowed down.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 
 use tokio::sync::Semaphore;
 
+use super::peer::{Amounts, PeerState, Peers};
 use super::resource::{RESOURCES, Resource};
 use crate::cache::error::CacheError;
 use crate::cache::stats::Counter;
 use crate::cache::tier::RETRY_AFTER;
-use crate::sync::Mutex;
 
 /// Most bytes of health and reflection calls in memory: these calls are small.
 const MAX_PROBE_BYTES: usize = 32 << 20;
@@ -26,9 +26,6 @@ const MAX_PROBE_BYTES: usize = 32 << 20;
 /// response that waits does not keep small calls out.
 const SMALL_AMOUNT_BYTES: usize = 32 << 10;
 
-/// Amounts by resource.
-type Amounts = [AtomicUsize; RESOURCES];
-
 /// The limits of a replica.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
@@ -36,8 +33,10 @@ pub struct AdmissionLimits {
     pub requests: usize,
     /// Most bytes in flight.
     pub bytes: usize,
-    /// Most calls of the health and reflection services.
+    /// Most calls of the health and reflection services, beside streams that watch health.
     pub probes: usize,
+    /// Most watches of changes.
+    pub watches: usize,
     /// Most open connections.
     pub connections: usize,
     /// Most requests that wait for another caller.
@@ -53,18 +52,20 @@ pub struct Admission {
     used: Amounts,
     /// How much a peer may hold, in multiples of what is left. `None` if any amount.
     peer_ratio: Option<f64>,
-    peers: Mutex<HashMap<IpAddr, Weak<Amounts>>>,
+    peers: Peers,
     connections_limit: usize,
     connections: AtomicUsize,
     waiting_answers: Arc<Semaphore>,
     shed: Counter,
+    /// Connections closed because their peers sent too much that carries no request.
+    pub floods: Counter,
 }
 
 /// The resources that one connection holds.
 pub struct Account {
     load: Arc<Admission>,
     address: IpAddr,
-    peer: Arc<Amounts>,
+    peer: Arc<PeerState>,
     used: Amounts,
 }
 
@@ -83,14 +84,24 @@ impl Admission {
     pub fn new(limits: AdmissionLimits) -> Admission {
         let share = limits.peer_share;
         Admission {
-            limits: [limits.requests, limits.bytes, limits.probes, MAX_PROBE_BYTES, limits.waiting],
+            // A client watches health once on each connection.
+            limits: [
+                limits.requests,
+                limits.bytes,
+                limits.probes,
+                MAX_PROBE_BYTES,
+                limits.waiting,
+                limits.watches,
+                limits.connections,
+            ],
             used: Amounts::default(),
             peer_ratio: (share < 1.0).then(|| share / (1.0 - share)),
-            peers: Mutex::default(),
+            peers: Peers::default(),
             connections_limit: limits.connections,
             connections: AtomicUsize::new(0),
             waiting_answers: Arc::new(Semaphore::new(limits.bytes / 2)),
             shed: Counter::default(),
+            floods: Counter::default(),
         }
     }
 
@@ -156,13 +167,7 @@ impl Admission {
     /// Opens the account of a new connection from `address`.
     pub fn account(self: &Arc<Self>, address: IpAddr) -> Arc<Account> {
         let address = address.to_canonical();
-        let mut peers = self.peers.lock();
-        // Accounts of one peer that are dropped at the same time may leave the peer behind.
-        if peers.len() > 2 * self.connections_limit {
-            peers.retain(|_, peer| peer.strong_count() > 0);
-        }
-        let peer = peers.get(&address).and_then(Weak::upgrade).unwrap_or_default();
-        peers.insert(address, Arc::downgrade(&peer));
+        let peer = self.peers.enter(address, 2 * self.connections_limit);
         Arc::new(Account { load: self.clone(), address, peer, used: Amounts::default() })
     }
 
@@ -232,11 +237,17 @@ impl Account {
         self.add(resource, amount);
     }
 
+    /// Takes tokens for what the peer sends that carries no request. Returns false if it has too
+    /// few.
+    pub fn take_overhead(&self, tokens: NonZeroU32) -> bool {
+        self.peer.take_overhead(tokens)
+    }
+
     /// Checks that there is room for `amount` more of which a request would then hold `held`.
     fn check(&self, resource: Resource, amount: usize, held: usize) -> Result<(), LimitReached> {
         let index = resource as usize;
         let [limit, total] = [self.load.limits[index], self.load.used(resource)];
-        let [of_peer, own] = [&self.peer[index], &self.used[index]].map(|amount| amount.load(Ordering::Relaxed));
+        let [of_peer, own] = [&self.peer.used[index], &self.used[index]].map(|amount| amount.load(Ordering::Relaxed));
         let [whole, share_of_peer, share_of_connection] = resource.names();
         let room = limit.saturating_sub(total);
         if room == 0 || amount > room {
@@ -269,14 +280,14 @@ impl Account {
     }
 
     fn add(&self, resource: Resource, amount: usize) {
-        for used in [&self.load.used, &*self.peer, &self.used] {
+        for used in [&self.load.used, &self.peer.used, &self.used] {
             used[resource as usize].fetch_add(amount, Ordering::Relaxed);
         }
     }
 
     /// Gives an amount back.
     pub fn give_back(&self, resource: Resource, amount: usize) {
-        for used in [&self.load.used, &*self.peer, &self.used] {
+        for used in [&self.load.used, &self.peer.used, &self.used] {
             used[resource as usize].fetch_sub(amount, Ordering::Relaxed);
         }
     }
@@ -284,10 +295,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let mut peers = self.load.peers.lock();
-        if Arc::strong_count(&self.peer) == 1 {
-            peers.remove(&self.address);
-        }
+        self.load.peers.leave(self.address, &self.peer);
     }
 }
 

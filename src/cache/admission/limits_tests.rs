@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use super::*;
 
 fn load(requests: usize, peer_share: f64) -> Arc<Admission> {
-    let limits = AdmissionLimits { requests, bytes: 1 << 20, probes: 8, connections: 8, waiting: 8, peer_share };
+    let limits =
+        AdmissionLimits { requests, bytes: 1 << 20, probes: 8, watches: 8, connections: 8, waiting: 8, peer_share };
     Arc::new(Admission::new(limits))
 }
 
@@ -85,5 +86,5 @@ fn what_is_given_back_can_be_taken_again_and_peers_are_forgotten() {
     assert_eq!(load.bytes(), 150);
     drop((permit, taken, account));
     assert_eq!((load.in_flight(), load.bytes()), (0, 0));
-    assert!(load.peers.lock().is_empty());
+    assert!(load.peers.is_empty());
 }

@@ -13,10 +13,14 @@ pub enum Resource {
     ProbeBytes,
     /// Requests that wait for another caller.
     Waiting,
+    /// Watches of changes.
+    Watches,
+    /// Streams that watch health.
+    HealthWatches,
 }
 
 /// Number of resources.
-pub(super) const RESOURCES: usize = 5;
+pub(super) const RESOURCES: usize = 7;
 
 // === impl Resource ===
 
@@ -52,6 +56,14 @@ impl Resource {
                 "waiting Gets",
                 "share of this address in the waiting Gets",
                 "share of this connection in the waiting Gets",
+            ],
+            Resource::Watches => {
+                ["watches", "share of this address in the watches", "share of this connection in the watches"]
+            }
+            Resource::HealthWatches => [
+                "health watches",
+                "share of this address in the health watches",
+                "share of this connection in the health watches",
             ],
         }
     }

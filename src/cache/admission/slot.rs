@@ -250,8 +250,15 @@ mod tests {
     /// A connection with two active streams, of a service with room for three waiting requests and
     /// 100 bytes of their responses.
     fn world() -> (Arc<Admission>, Arc<Streams>) {
-        let limits =
-            AdmissionLimits { requests: 2, bytes: 200, probes: 1, connections: 1, waiting: 3, peer_share: 1.0 };
+        let limits = AdmissionLimits {
+            requests: 2,
+            bytes: 200,
+            probes: 1,
+            watches: 8,
+            connections: 1,
+            waiting: 3,
+            peer_share: 1.0,
+        };
         let load = Arc::new(Admission::new(limits));
         let streams = Arc::new(Streams::new(2, &load));
         (load, streams)

@@ -113,6 +113,8 @@ pub struct LoadReport {
     pub connections_limit: usize,
     /// Requests refused.
     pub shed: u64,
+    /// Connections closed because their peers sent too much that carries no request.
+    pub floods: u64,
 }
 
 // === impl ReplicaReport ===
@@ -272,11 +274,13 @@ impl LoadReport {
             connections: admission.connections(),
             connections_limit: admission.connections_limit(),
             shed: admission.shed(),
+            floods: admission.floods.get(),
         }
     }
 
     fn since(&self, earlier: &LoadReport) -> LoadReport {
-        LoadReport { shed: self.shed.saturating_sub(earlier.shed), ..*self }
+        let (shed, floods) = (self.shed.saturating_sub(earlier.shed), self.floods.saturating_sub(earlier.floods));
+        LoadReport { shed, floods, ..*self }
     }
 }
 

@@ -57,7 +57,7 @@ impl Default for Limits {
             pattern_size: 256,
             tombstones: 10_000,
             tombstone_bytes: 64 << 20,
-            decoded_size: 16 << 20,
+            decoded_size: 32 << 20,
             watches: 256,
         }
     }

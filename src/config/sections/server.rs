@@ -9,12 +9,15 @@ use crate::cache::policy::Limits;
 use crate::config::reader::Reader;
 use crate::grpc::{Http2Config, ServerConfig, UnixSocketConfig};
 use crate::net::connections::ConnectionLimits;
+use crate::net::listener::DEFAULT_BACKLOG;
 use crate::units::MIB;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const KIB: u64 = 1 << 10;
+/// Most connections of one address when nothing is set.
+const MAX_CONNECTIONS_PER_PEER: usize = 256;
 const LISTEN_UNIX: &str = "server.listen_unix";
 /// The setting of an address without TLS beside `server.listen`.
 pub(crate) const LISTEN_PLAIN: &str = "server.listen_plain";
@@ -39,6 +42,12 @@ pub(crate) fn read(reader: &mut Reader) -> ServerConfig {
         listen_plain: reader.optional_address(LISTEN_PLAIN, LISTEN_PLAIN_DOC),
         unix,
         connections: read_connection_limits(reader),
+        backlog: reader.count(
+            "server.backlog",
+            DEFAULT_BACKLOG,
+            1..=65_535,
+            "most connections that wait to be accepted; the kernel has a limit of its own, net.core.somaxconn",
+        ),
         http2: read_http2(reader),
         body_timeout: reader.duration(
             "server.body_timeout",
@@ -92,10 +101,10 @@ fn read_connection_limits(reader: &mut Reader) -> ConnectionLimits {
     let connections = reader.count("server.max_connections", 4096, 1..=1_000_000, "most connections at once");
     let per_peer = reader.count(
         "server.max_connections_per_peer",
-        // Leaves room for others, and is enough for a proxy that all callers share.
-        connections - connections / 4,
+        // Leaves room for others.
+        MAX_CONNECTIONS_PER_PEER.min(connections - connections / 4),
         1..=1_000_000,
-        "most connections of one address (IPv6: of one /64) at once; when not set, three quarters of server.max_connections",
+        "most connections of one address (IPv6: of one /64) at once, for a proxy in front of all callers server.max_connections; when not set, 256, and at most three quarters of server.max_connections",
     );
     ConnectionLimits { connections, per_peer }
 }
@@ -106,7 +115,13 @@ fn read_http2(reader: &mut Reader) -> Http2Config {
             "server.max_streams_per_connection",
             256,
             1..=65_536,
-            "most requests in flight at once on one connection, beside those that wait",
+            "most streams at once on one connection, beside those that wait for leases",
+        ),
+        max_in_flight: reader.count(
+            "server.max_in_flight_per_connection",
+            128,
+            1..=65_536,
+            "most requests of one connection that are served at once; its others wait, and Gets that wait for leases are not counted",
         ),
         max_metadata_size: reader.size(
             "server.max_metadata_size",
@@ -159,11 +174,12 @@ pub(crate) fn read_admission(reader: &mut Reader, limits: &Limits, connections: 
         bytes: bytes_in_flight(reader, limits),
         probes: reader.count(
             "server.max_uncounted",
-            8192,
+            64,
             16..=1_000_000,
-            "most calls of the health and reflection services at once, which max_in_flight does not count; a client that watches health holds one",
+            "most calls of the health and reflection services at once, which max_in_flight does not count; streams that watch health are not among them: there are at most server.max_connections",
         ),
         connections,
+        watches: limits.watches,
         waiting: reader.count(
             "server.max_waiting",
             4096,
@@ -174,7 +190,7 @@ pub(crate) fn read_admission(reader: &mut Reader, limits: &Limits, connections: 
             "server.max_share_per_peer",
             0.8,
             0.05..=1.0,
-            "largest share of max_in_flight, max_bytes_in_flight and max_uncounted that one address can have; 1: no limit for each address",
+            "largest share that one address can have of max_in_flight, max_bytes_in_flight, max_waiting, max_uncounted, limits.watches and streams that watch health; 1: no limit for each address",
         ),
     }
 }

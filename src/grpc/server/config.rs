@@ -19,6 +19,8 @@ pub struct ServerConfig {
     pub unix: Option<UnixSocketConfig>,
     /// Maximum numbers of open connections.
     pub connections: ConnectionLimits,
+    /// Maximum number of connections that wait to be accepted.
+    pub backlog: u32,
     /// Limits and timeouts of each connection.
     pub http2: Http2Config,
     /// Maximum duration of an RPC, also if the caller's timeout is longer.
@@ -59,8 +61,10 @@ pub struct UnixSocketConfig {
 /// Limits and timeouts of one connection.
 #[derive(Clone, Debug)]
 pub struct Http2Config {
-    /// Maximum number of active streams, not counting streams that wait for a lease.
+    /// Maximum number of streams, not counting streams that wait for a lease.
     pub max_streams: u32,
+    /// Maximum number of requests that are served at a time. The others wait.
+    pub max_in_flight: u32,
     /// Maximum size of the metadata of one request, in bytes.
     pub max_metadata_size: u32,
     /// Timeout for the connection preface.
@@ -82,15 +86,15 @@ impl ServerConfig {
     pub async fn bind(&self) -> Result<Vec<GrpcListener>, ListenError> {
         let mut listeners = Vec::new();
         if let Some(address) = self.listen {
-            let listener = Listener::tcp("server.listen", address)?;
+            let listener = Listener::tcp("server.listen", address, self.backlog)?;
             listeners.push(GrpcListener { listener, is_plain: false });
         }
         if let Some(address) = self.listen_plain {
-            let listener = Listener::tcp("server.listen_plain", address)?;
+            let listener = Listener::tcp("server.listen_plain", address, self.backlog)?;
             listeners.push(GrpcListener { listener, is_plain: true });
         }
         if let Some(UnixSocketConfig { path, mode }) = &self.unix {
-            let listener = Listener::unix("server.listen_unix", path, *mode).await?;
+            let listener = Listener::unix("server.listen_unix", path, *mode, self.backlog).await?;
             listeners.push(GrpcListener { listener, is_plain: true });
         }
         Ok(listeners)

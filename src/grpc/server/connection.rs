@@ -1,6 +1,7 @@
 //! One connection of the gRPC server: its preface, HTTP/2 on it, and its orderly end.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::{pending, ready};
 use std::io::Cursor;
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Http2Config;
+use super::frame_meter::FrameMeter;
 use super::inline_executor::{ConnectionTask, InlineExecutor};
+use super::metered_reader::MeteredReader;
 use super::services::{ConnectionState, Services};
 use super::write_buffer::WriteBuffer;
 use crate::auth::Authority;
@@ -45,9 +48,11 @@ const PREFACE_GRACE: Duration = Duration::from_millis(300);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a peer that does not speak HTTP/2 to close.
 const SHORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time for a peer that does not read its responses to receive GOAWAY.
+/// Time for a peer that does not read, or that sends too much, to receive GOAWAY.
 const STALLED_GRACE: Duration = Duration::from_secs(1);
 
+/// The cause of an error of HTTP/2 for ENHANCE_YOUR_CALM, when this side detects it.
+const EXCESSIVE_LOAD: &str = "connection error detected: detected excessive load generating behavior";
 /// Time for the calls of a client that is not trusted any more to end.
 const UNTRUSTED_GRACE: Duration = Duration::from_secs(1);
 
@@ -183,11 +188,12 @@ async fn serve_http2(
     let peer = access.peer();
     let (read, write) = split(stream);
     let output = WriteBuffer::new(write);
-    let io = TokioIo::new(join(Cursor::new(preface).chain(read), output.clone()));
     let config = &shared.http2;
-    let streams = Streams::new(config.max_streams as usize, &shared.load);
-    let progress = Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams));
-    let closing = CancellationToken::new();
+    let progress = begin_progress(peer, shared);
+    let (closing, flooded) = (CancellationToken::new(), CancellationToken::new());
+    let meter = FrameMeter::new(progress.clone(), PREFACE.len());
+    let read = Cursor::new(preface).chain(read);
+    let io = TokioIo::new(join(MeteredReader::new(read, meter, flooded.clone()), output.clone()));
     let service = {
         let (shared, progress, closing) = (shared.clone(), progress.clone(), closing.clone());
         service_fn(move |mut request| {
@@ -214,15 +220,16 @@ async fn serve_http2(
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_header_list_size(config.max_metadata_size)
+        .max_pending_accept_reset_streams(config.max_streams as usize) // A client may cancel all of its calls.
         .serve_connection(io, service);
     let mut connection = ConnectionTask::new(connection, executor, output);
     // In a set, so that it is polled only when one of its causes woke it.
     let mut shutdown: FuturesUnordered<_> =
-        stream::iter([shutdown_cause(&progress, peer, trust, shared)]).collect().await;
+        stream::iter([shutdown_cause(&progress, &flooded, trust, peer, shared)]).collect().await;
     let grace = tokio::select! {
         biased;
         ended = &mut connection => {
-            log_end(ended, peer);
+            log_end(ended, peer, shared);
             return CLOSE_TIMEOUT;
         }
         Some(grace) = shutdown.next() => grace,
@@ -231,7 +238,8 @@ async fn serve_http2(
     connection.connection().graceful_shutdown();
     closing.cancel();
     match timeout(grace, connection).await {
-        Ok(ended) => log_end(ended, peer),
+        Ok(ended) => log_end(ended, peer, shared),
+        Err(_) if flooded.is_cancelled() => log_flood(peer, shared),
         Err(_) => tracing::debug!(%peer, "a connection was closed after its grace period"),
     }
     // The grace includes the time in which the peer reads the kernel's send buffer.
@@ -245,15 +253,25 @@ fn concurrent_streams(shared: &ConnectionContext) -> u32 {
     shared.http2.max_streams.saturating_add(waiting)
 }
 
+/// Opens the account of a connection, and its streams.
+fn begin_progress(peer: Peer, shared: &ConnectionContext) -> Arc<WriteProgress> {
+    let config = &shared.http2;
+    let streams = Streams::new(config.max_streams.min(config.max_in_flight) as usize, &shared.load);
+    Arc::new(WriteProgress::new(shared.load.account(peer_address(peer.ip())), streams))
+}
+
 /// Completes when a connection has to be shut down. Returns the time for its calls to end.
 async fn shutdown_cause(
     progress: &WriteProgress,
-    peer: Peer,
+    flooded: &CancellationToken,
     trust: Option<Trust>,
+    peer: Peer,
     shared: &ConnectionContext,
 ) -> Duration {
     let age = shared.http2.max_age.mul_f64(rand::random_range(0.9..1.1));
     tokio::select! {
+        // HTTP/2 ends the connection, unless the peer does not read its end.
+        () = flooded.cancelled() => STALLED_GRACE,
         () = progress.stalled(shared.max_deadline) => {
             tracing::debug!(%peer, "closing a connection: its peer does not read responses");
             STALLED_GRACE
@@ -282,10 +300,22 @@ async fn cancelled_for(token: &CancellationToken, time: Duration) {
     sleep(time).await;
 }
 
-fn log_end(ended: Result<(), hyper::Error>, peer: Peer) {
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection failed");
+fn log_end(ended: Result<(), hyper::Error>, peer: Peer, shared: &ConnectionContext) {
+    match ended {
+        Err(error) if is_flood(&error) => log_flood(peer, shared),
+        Err(error) => tracing::debug!(%peer, %error, "a connection failed"),
+        Ok(()) => {}
     }
+}
+
+/// Returns true if HTTP/2 ended the connection with ENHANCE_YOUR_CALM.
+fn is_flood(error: &hyper::Error) -> bool {
+    error.source().is_some_and(|cause| cause.to_string().contains(EXCESSIVE_LOAD))
+}
+
+fn log_flood(peer: Peer, shared: &ConnectionContext) {
+    shared.load.floods.inc();
+    tracing::warn!(%peer, "closed a connection: too many frames that carry no request");
 }
 
 /// Writes an explanation to a browser, curl without HTTP/2, or a caller that mistakes TLS for plain text.

@@ -3,10 +3,12 @@
 //! Most calls are answered at their first poll. A task for each of them would cost more than the
 //! answer, and would write the answers one by one.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -16,12 +18,17 @@ use tokio::io::AsyncWrite;
 use super::write_buffer::WriteBuffer;
 use crate::sync::Mutex;
 
+/// Time after which a connection begins no further streams in its turn.
+const TURN_TIME: Duration = Duration::from_millis(1);
+/// Number of streams that a connection begins in each turn, however long they take.
+const UNTIMED_STREAMS: usize = 8;
+
 /// A stream of a connection: its call, and the transfer of the response.
 type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Takes the new streams of a connection, for [`ConnectionTask`].
 #[derive(Clone, Default)]
-pub(super) struct InlineExecutor(Arc<Mutex<Vec<StreamTask>>>);
+pub(super) struct InlineExecutor(Arc<Mutex<VecDeque<StreamTask>>>);
 
 /// A connection with the streams that its executor took.
 ///
@@ -30,8 +37,8 @@ pub(super) struct ConnectionTask<C, W> {
     connection: Pin<Box<C>>,
     output: WriteBuffer<W>,
     executor: InlineExecutor,
-    /// Buffer for the streams that begin.
-    begun: Vec<StreamTask>,
+    /// The streams that begin.
+    begun: VecDeque<StreamTask>,
     /// Streams that wait.
     waiting: FuturesUnordered<StreamTask>,
 }
@@ -44,7 +51,7 @@ where
 {
     fn execute(&self, stream: F) {
         // A panic ends the stream. The connection and its other streams continue.
-        self.0.lock().push(Box::pin(AssertUnwindSafe(stream).catch_unwind().map(drop)));
+        self.0.lock().push_back(Box::pin(AssertUnwindSafe(stream).catch_unwind().map(drop)));
     }
 }
 
@@ -57,7 +64,7 @@ impl<C, W> ConnectionTask<C, W> {
             connection: Box::pin(connection),
             output,
             executor,
-            begun: Vec::new(),
+            begun: VecDeque::new(),
             waiting: FuturesUnordered::new(),
         }
     }
@@ -67,13 +74,26 @@ impl<C, W> ConnectionTask<C, W> {
         self.connection.as_mut()
     }
 
-    /// Polls the new streams. Those that are not done wait.
+    /// Polls the new streams, for at most a turn. Those that are not done wait.
+    ///
+    /// Other connections of the thread have their turn before the streams that are left.
     fn begin(&mut self, context: &mut Context<'_>) {
-        std::mem::swap(&mut *self.executor.0.lock(), &mut self.begun);
-        for mut stream in self.begun.drain(..) {
-            if stream.as_mut().poll(context).is_pending() {
+        self.begun.append(&mut self.executor.0.lock());
+        let count = self.begun.len();
+        // Few streams, as most turns have, need no clock.
+        let deadline = (count > UNTIMED_STREAMS).then(|| Instant::now() + TURN_TIME);
+        let is_over = |polled: usize| polled >= UNTIMED_STREAMS && deadline.is_some_and(|at| Instant::now() >= at);
+        let mut polled = 0;
+        while polled < count && !is_over(polled) {
+            if let Some(mut stream) = self.begun.pop_front()
+                && stream.as_mut().poll(context).is_pending()
+            {
                 self.waiting.push(stream);
             }
+            polled += 1;
+        }
+        if polled < count {
+            context.waker().wake_by_ref();
         }
     }
 }
@@ -140,6 +160,24 @@ mod tests {
         wake.send(()).expect("a stream that waits");
         assert!(poll(&mut task).is_pending());
         assert_eq!((*polls.lock(), task.waiting.len()), (at_begin + 1, 0));
+    }
+
+    #[test]
+    fn other_connections_have_their_turn_while_streams_begin() {
+        let (executor, mut task) = open();
+        let count = Arc::new(Mutex::new(0));
+        for _ in 0..100 {
+            let count = count.clone();
+            executor.execute(async move {
+                std::thread::sleep(TURN_TIME);
+                *count.lock() += 1;
+            });
+        }
+        assert!(poll(&mut task).is_pending());
+        assert_eq!(*count.lock(), UNTIMED_STREAMS);
+        while *count.lock() < 100 {
+            assert!(poll(&mut task).is_pending());
+        }
     }
 
     #[test]

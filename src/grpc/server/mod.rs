@@ -2,7 +2,9 @@
 
 mod config;
 mod connection;
+mod frame_meter;
 mod inline_executor;
+mod metered_reader;
 mod server;
 mod services;
 mod write_buffer;

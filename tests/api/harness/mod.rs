@@ -4,6 +4,7 @@ mod answers;
 mod authority;
 mod cluster;
 mod collector;
+pub mod frames;
 mod impostor;
 mod process;
 mod proxy;

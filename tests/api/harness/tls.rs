@@ -136,7 +136,7 @@ impl TlsReplica {
         let all = own.iter().chain(&drain).chain(settings);
         let overrides = all.map(|(path, value)| ((*path).to_owned(), (*value).to_owned())).collect();
         let sources = Sources { file, overrides, ..Sources::default() };
-        let Loaded { config, settings } = Config::load(&sources).map_err(|problems| problems.to_string())?;
+        let Loaded { config, settings, .. } = Config::load(&sources).map_err(|problems| problems.to_string())?;
         let replica = Identity::new();
         let metrics = MetricsConfig::from_variables([], true, &replica.id);
         let observers = Observers { tracing: None, metrics, log_level: None };

@@ -26,7 +26,9 @@ use twintier::pb::cache_service_client::CacheServiceClient;
 pub async fn connect_from(n: u8, address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, n], 0))).unwrap();
-    socket.connect(address).await.unwrap()
+    let stream = socket.connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 /// One HTTP/2 connection.

@@ -55,6 +55,13 @@ pub static INSTRUMENTS: &[Instrument] = &[
         Count(|at, emit| emit(&[], at.report.load.connections_limit as u64)),
     ),
     instrument(
+        "twintier.connections.flooded",
+        "",
+        &[],
+        "Connections of clients closed because they sent too many frames that carry no request",
+        Counter(|at, emit| emit(&[], at.report.load.floods)),
+    ),
+    instrument(
         "twintier.ready",
         "",
         &[],
