@@ -62,7 +62,6 @@ const DAMAGED_COUNTERS: &[&str] = &[
     "redis.call('HSET', KEYS[1], 'e', '9223372036854775807')",
     "redis.call('HSET', KEYS[1], 'e', '9007199254740992')",
     "redis.call('HSET', KEYS[1], 'e', '9007199254740991')",
-    "redis.call('HSET', KEYS[1], 'e', string.format('%.0f', (redis.call('TIME')[1] + 90000) * 1000000))",
     "redis.call('HSET', KEYS[1], 'e', '-5')",
     "redis.call('HSET', KEYS[1], 'e', '0')",
     "redis.call('HSET', KEYS[1], 'e', '')",

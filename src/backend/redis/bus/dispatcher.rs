@@ -133,8 +133,10 @@ impl Dispatcher {
         // A position below the floor is of a life that has ended: the next audit detects that. A
         // position that no clock can have led to is foreign.
         let now = self.context.clock.now();
+        let may_begin = |epoch| self.primary.clock.may_begin(epoch, now);
         echo.positions.retain(|(partition, at)| {
-            at.epoch >= self.context.floor(*partition).epoch && self.primary.clock.may_begin(at.epoch, now)
+            let floor = self.context.floor(*partition).epoch;
+            (at.epoch >= floor || !may_begin(floor)) && may_begin(at.epoch)
         });
         let positions = echo.positions.clone();
         // Only an accepted echo raises a floor: one that is published again does not.

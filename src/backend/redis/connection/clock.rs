@@ -11,8 +11,8 @@ use crate::cache::clock::Moment;
 use crate::cache::version::Version;
 use crate::sync::Mutex;
 
-/// Farthest that an epoch may lie ahead of Redis's clock: a day.
-const HORIZON_MICROS: u64 = 86_400_000_000;
+/// Farthest that an epoch may lie ahead of Redis's clock: a hundred years.
+const HORIZON_MICROS: u64 = 3_155_760_000_000_000;
 
 /// Smaller steps back cannot be told from clocks that run at different rates.
 const MIN_STEP: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ struct ClockStep {
     last: HashMap<u16, (u8, Version)>,
 }
 
-/// Returns true if an epoch is more than a day ahead of a clock that shows `micros`.
+/// Returns true if an epoch is more than a hundred years ahead of a clock that shows `micros`.
 pub fn is_ahead(epoch: u64, micros: u64) -> bool {
     epoch > micros.saturating_add(HORIZON_MICROS)
 }
@@ -120,7 +120,7 @@ impl RedisClock {
     }
 
     /// Returns true if an epoch may have begun by this clock, or by one that was wrong by up to a
-    /// day.
+    /// hundred years.
     ///
     /// Scripts apply the same rule.
     pub fn may_begin(&self, epoch: u64, now: Moment) -> bool {

@@ -187,7 +187,7 @@ impl Connection {
                 let positions = positions.filter(|positions| positions.len() == group.len());
                 let (micros, positions) = u64::try_from(micros).ok().zip(positions).ok_or_else(unknown)?;
                 if let Some(epoch) = positions.iter().map(|at| at.epoch).find(|epoch| is_ahead(*epoch, micros)) {
-                    let why = format!("redis answered an epoch ({epoch}) more than a day ahead of its clock");
+                    let why = format!("redis answered an epoch ({epoch}) far ahead of its clock");
                     return Err(ConnectError::Failed(why));
                 }
                 for ((partition, floor), position) in group.iter().zip(floors).zip(positions) {

@@ -9,9 +9,9 @@
 -- position at which the server took over. Epochs are microseconds of Redis's clock and stay below
 -- 2^53, so that Lua's doubles hold them.
 local LIMIT, NOWHERE = 9007199254740992, string.rep('\0', 16)
--- Farthest that an epoch may lie ahead of the clock (microseconds, a day). One that lies farther ahead
--- is damaged, or of a clock that was wrong.
-local HORIZON = 86400000000
+-- Farthest that an epoch may lie ahead of the clock (microseconds, a hundred years). No clock was
+-- ever that wrong: such an epoch is damaged.
+local HORIZON = 3155760000000000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
