@@ -39,7 +39,7 @@ use crate::grpc::health::HealthApi;
 use crate::grpc::{
     AdminApi, CacheApi, GrpcListener, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics,
 };
-use crate::reload::{Reload, Reloader, ServerTls, auth_part, start_tls};
+use crate::reload::{Reload, Reloader, ServerTls, auth_part, namespaces_part, start_tls};
 use crate::shutdown::{Lifecycle, Stop};
 pub use crate::start_error::StartError;
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
@@ -157,6 +157,9 @@ impl App {
         let (health_sender, health) = watch::channel(Health::starting());
         let (drain, drained) = watch::channel(false);
         let core = build_cache(&config, redis_tls);
+        if let Some((reloader, _)) = &mut reload {
+            reloader.add(namespaces_part(core.namespaces.clone()));
+        }
         let state = ReplicaState { replica, health, security, access: authority.counters().clone() };
         let fleet = build_fleet(&config, &core, state, &observers.metrics);
         let parts = ServiceParts { config, core, fleet, lifecycle: Lifecycle::default(), authority };

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::config::Setting;
 
 /// Sections that a reload applies.
-const RELOADABLE: [&str; 4] = ["auth", "audit", "identities", "tls"];
+const RELOADABLE: [&str; 6] = ["audit", "auth", "cache", "identities", "namespaces", "tls"];
 /// Settings in such a section that need a restart.
-const FIXED: [&str; 1] = ["tls.admin"];
+const FIXED: [&str; 4] = ["cache.enabled", "cache.l1", "cache.l2", "tls.admin"];
 
 /// Returns the paths of settings that differ from those of the start and need a restart.
 ///
@@ -64,9 +64,16 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_comes_or_goes_is_named() {
-        let (with, without) = (settings(&[("namespaces.a.default_ttl", "1m")]), settings(&[]));
-        assert!(need_restart(&without, &with, false).contains(&"namespaces.a.default_ttl".to_owned()));
-        assert!(need_restart(&with, &without, false).contains(&"namespaces.a.default_ttl".to_owned()));
+    fn an_event_that_comes_or_goes_is_named() {
+        let event = ("events.a", r#"[{"namespace": "n", "keys": ["k"]}]"#);
+        let (with, without) = (settings(&[event]), settings(&[]));
+        assert_eq!(need_restart(&without, &with, false), ["events.a"]);
+        assert_eq!(need_restart(&with, &without, false), ["events.a"]);
+    }
+
+    #[test]
+    fn policies_take_effect_and_switches_need_a_restart() {
+        let now = settings(&[("namespaces.a.max_leases", "5"), ("cache.default_ttl", "2m"), ("cache.l1", "false")]);
+        assert_eq!(need_restart(&settings(&[]), &now, false), ["cache.l1"]);
     }
 }

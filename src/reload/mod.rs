@@ -5,12 +5,14 @@
 
 mod auth;
 mod changes;
+mod namespaces;
 mod part;
 mod reloader;
 mod server_tls;
 mod watched_files;
 
 pub use auth::part as auth_part;
+pub use namespaces::part as namespaces_part;
 pub use part::{Commit, Part};
 pub use reloader::{Reload, Reloader};
 pub use server_tls::{ServerTls, start as start_tls};
