@@ -13,27 +13,18 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin, AdminConfig, AdminListeners};
 use crate::announce::{announce, hint, warn_of_open_access};
 use crate::auth::Authority;
-use crate::backend::boot_clock::BootClock;
-use crate::backend::local::Local;
-use crate::backend::memory::MemoryL1;
 use crate::backend::redis::tls as redis_tls;
-use crate::backend::redis::{self, RedisSetup};
 use crate::cache::admission::limits::Admission;
-use crate::cache::clock::Clock;
-use crate::cache::coherence::Coherence;
 use crate::cache::coherence::failover_repair::FailoverRepair;
 use crate::cache::coherence::safeguards::Safeguards;
 use crate::cache::fleet::health::Health;
 use crate::cache::fleet::policy_sync::PolicySync;
 use crate::cache::fleet::readiness::{HealthInputs, follow_health, prepare};
 use crate::cache::fleet::replica::{Replica, ReplicaHandles};
-use crate::cache::fleet::shared_store::SharedStore;
 use crate::cache::fleet::warm_start::WarmStart;
 use crate::cache::log_fields::millis;
-use crate::cache::namespace::Namespaces;
 use crate::cache::stats::{AccessCounters, SecurityStats};
-use crate::cache::tier::{L1, L2, TierStatus};
-use crate::cache::tiered::Tiered;
+use crate::cache_parts::{CacheParts, build_cache};
 use crate::config::{Config, build_auth};
 use crate::grpc::health::HealthApi;
 use crate::grpc::{
@@ -76,19 +67,6 @@ struct Listeners {
     grpc: Vec<GrpcListener>,
     admin: Option<AdminListeners>,
     tls: ServerTls,
-}
-
-/// The cache and the parts it is made of.
-struct CacheParts {
-    cache: Tiered,
-    l2: Arc<dyn TierStatus>,
-    /// L2 whose failovers are repaired. `None` without Redis.
-    repaired: Option<Arc<dyn L2>>,
-    /// `None` without Redis.
-    store: Option<Arc<dyn SharedStore>>,
-    coherence: Arc<Coherence>,
-    namespaces: Arc<Namespaces>,
-    clock: Arc<dyn Clock>,
 }
 
 /// Identity and state of a replica, which its reports show.
@@ -233,29 +211,6 @@ impl App {
 }
 
 // === parts of a start ===
-
-/// Builds the tiers, the coherence between them, and the cache on top.
-fn build_cache(config: &Config, tls: Option<rustls::ClientConfig>) -> CacheParts {
-    let clock: Arc<dyn Clock> = Arc::new(BootClock);
-    let partitions = config.coherence.partitions;
-    let namespaces = Arc::new(Namespaces::new(config.namespaces.clone(), partitions));
-    let l1: Arc<dyn L1> = Arc::new(MemoryL1::new(config.l1, clock.clone()));
-    let coherence = Arc::new(Coherence::new(config.coherence, l1.clone(), namespaces.clone(), clock.clone()));
-    match config.redis.clone() {
-        Some(redis) => {
-            let setup = RedisSetup { config: redis, tls, partitions, replica: rand::random(), clock: clock.clone() };
-            let l2 = redis::start(setup, coherence.clone());
-            let cache = Tiered::new(config.cache, l1, l2.clone(), coherence.clone(), clock.clone());
-            let (repaired, store) = (l2.clone(), l2.clone());
-            CacheParts { cache, l2, repaired: Some(repaired), store: Some(store), coherence, namespaces, clock }
-        }
-        None => {
-            let l2 = Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone()));
-            let cache = Tiered::standalone(config.cache, l1, l2.clone(), coherence.clone(), clock.clone());
-            CacheParts { cache, l2, repaired: None, store: None, coherence, namespaces, clock }
-        }
-    }
-}
 
 /// Builds the parts that read and publish the state of this replica.
 fn build_fleet(config: &Config, core: &CacheParts, state: ReplicaState, consumers: &MetricsConfig) -> FleetParts {

@@ -9,7 +9,7 @@ use crate::config::fuzzing as config;
 use crate::grpc::fuzzing as grpc;
 
 /// A target, with seeds that reach its code.
-pub struct Target {
+pub struct FuzzTarget {
     /// Name, also of the folder of its seeds.
     pub name: &'static str,
     /// Takes any bytes, and panics if a property does not hold.
@@ -19,16 +19,16 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
-    Target { name: "configuration", run: config::configuration, seeds: config::configuration_seeds },
-    Target { name: "entry", run: redis::entry, seeds: redis::entry_seeds },
-    Target { name: "key", run: redis::key, seeds: redis::key_seeds },
-    Target { name: "message", run: redis::message, seeds: redis::message_seeds },
-    Target { name: "pattern", run: cache::pattern, seeds: cache::pattern_seeds },
-    Target { name: "record", run: redis::record, seeds: redis::record_seeds },
-    Target { name: "reply", run: redis::reply, seeds: redis::reply_seeds },
-    Target { name: "request", run: grpc::request, seeds: grpc::request_seeds },
-    Target { name: "token", run: cache::token, seeds: cache::token_seeds },
+pub const TARGETS: [FuzzTarget; 9] = [
+    FuzzTarget { name: "configuration", run: config::configuration, seeds: config::configuration_seeds },
+    FuzzTarget { name: "entry", run: redis::entry, seeds: redis::entry_seeds },
+    FuzzTarget { name: "key", run: redis::key, seeds: redis::key_seeds },
+    FuzzTarget { name: "message", run: redis::message, seeds: redis::message_seeds },
+    FuzzTarget { name: "pattern", run: cache::pattern, seeds: cache::pattern_seeds },
+    FuzzTarget { name: "record", run: redis::record, seeds: redis::record_seeds },
+    FuzzTarget { name: "reply", run: redis::reply, seeds: redis::reply_seeds },
+    FuzzTarget { name: "request", run: grpc::request, seeds: grpc::request_seeds },
+    FuzzTarget { name: "token", run: cache::token, seeds: cache::token_seeds },
 ];
 
 /// Runs the target of this name.
@@ -56,11 +56,11 @@ mod tests {
     /// Mutations of all seeds of a target in one run.
     const MUTATIONS: usize = 2000;
 
-    fn folder(target: &Target) -> PathBuf {
+    fn folder(target: &FuzzTarget) -> PathBuf {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target.name)
     }
 
-    fn files(target: &Target) -> BTreeMap<String, Vec<u8>> {
+    fn files(target: &FuzzTarget) -> BTreeMap<String, Vec<u8>> {
         let entries = fs::read_dir(folder(target)).unwrap_or_else(|error| panic!("{}: {error}", target.name));
         let read = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().expect("a plain name");
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn each_target_has_its_program() {
         let manifest = include_str!("../fuzz/Cargo.toml");
-        for Target { name, .. } in &TARGETS {
+        for FuzzTarget { name, .. } in &TARGETS {
             assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
             let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/targets/{name}.rs"));
             let text = fs::read_to_string(&program).unwrap_or_else(|error| panic!("{}: {error}", program.display()));

@@ -29,6 +29,7 @@ pub mod app;
 pub mod auth;
 pub mod backend;
 pub mod cache;
+mod cache_parts;
 pub mod cli;
 pub mod config;
 #[cfg(any(test, fuzzing))]

@@ -29,7 +29,7 @@ pub struct AllowedHosts(Vec<String>);
 
 /// A host and an optional port, as a Host header has them.
 #[derive(Debug, PartialEq, Eq)]
-struct Authority<'a> {
+struct HostAndPort<'a> {
     host: &'a str,
     is_address: bool,
 }
@@ -58,7 +58,7 @@ impl AllowedHosts {
         };
         let of_target = request.uri().authority().map(|authority| authority.as_str());
         for named in host.into_iter().chain(of_target) {
-            let authority = Authority::parse(named).ok_or(MALFORMED)?;
+            let authority = HostAndPort::parse(named).ok_or(MALFORMED)?;
             if !authority.is_address && !self.allows(authority.host) {
                 return Err(FOREIGN_HOST);
             }
@@ -87,9 +87,9 @@ impl AllowedHosts {
     fn is_own_origin(&self, origin: &str, host: Option<&str>) -> bool {
         let named = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         let Some(named) = named else { return false };
-        let is_allowed = |authority: Authority<'_>| !authority.is_address && self.allows(authority.host);
+        let is_allowed = |authority: HostAndPort<'_>| !authority.is_address && self.allows(authority.host);
         host.is_some_and(|host| host.eq_ignore_ascii_case(named))
-            || (!self.0.is_empty() && Authority::parse(named).is_some_and(is_allowed))
+            || (!self.0.is_empty() && HostAndPort::parse(named).is_some_and(is_allowed))
     }
 }
 
@@ -104,11 +104,11 @@ fn text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok()
 }
 
-// === impl Authority ===
+// === impl HostAndPort ===
 
-impl Authority<'_> {
+impl HostAndPort<'_> {
     /// Parses `host`, `host:port`, `[address]` or `[address]:port`, and nothing else.
-    fn parse(text: &str) -> Option<Authority<'_>> {
+    fn parse(text: &str) -> Option<HostAndPort<'_>> {
         let (host, rest, is_address) = match text.strip_prefix('[') {
             Some(inner) => {
                 let (address, rest) = inner.split_once(']')?;
@@ -126,7 +126,7 @@ impl Authority<'_> {
         };
         let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
         let is_whole = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
-        is_whole.then_some(Authority { host, is_address })
+        is_whole.then_some(HostAndPort { host, is_address })
     }
 }
 

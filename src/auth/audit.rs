@@ -39,7 +39,7 @@ pub enum AuditLog {
 pub struct Audit {
     log: AtomicU8,
     hasher: RandomState,
-    subjects: Mutex<HashMap<u64, Subject>>,
+    subjects: Mutex<HashMap<u64, AuditSubject>>,
 }
 
 /// A decision, as the audit log shows it.
@@ -76,7 +76,7 @@ pub struct AdminAction<'a> {
 }
 
 /// The lines of one subject.
-struct Subject {
+struct AuditSubject {
     logged_at: Instant,
     /// Lines that were not logged.
     pending: u64,
@@ -190,7 +190,7 @@ impl Audit {
                     (line.identity, line.namespace) = ("_others".to_owned(), "_others".to_owned());
                 }
                 line.log(1);
-                subjects.insert(id, Subject { logged_at: now, pending: 0, line });
+                subjects.insert(id, AuditSubject { logged_at: now, pending: 0, line });
             }
         }
     }

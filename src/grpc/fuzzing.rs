@@ -131,10 +131,36 @@ fn convert(name: &str, bytes: &[u8]) -> Option<CacheError> {
 
 /// Seeds of `request`.
 pub fn request_seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let seconds = |seconds| prost_types::Duration { seconds, nanos: 0 };
-    let (namespace, key) = ("cart".to_owned(), "user:42".to_owned());
+    let seeds = entry_requests().into_iter().chain(other_requests());
+    let numbered = seeds.map(|(name, kind, message)| {
+        let number = NAMES.iter().position(|name| *name == kind).expect("a request");
+        (name, [vec![number as u8], message].concat())
+    });
+    numbered.collect()
+}
+
+/// Name, type and bytes of a request.
+type RequestSeed = (&'static str, &'static str, Vec<u8>);
+
+fn names() -> (String, String) {
+    ("cart".to_owned(), "user:42".to_owned())
+}
+
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
+}
+
+/// Requests that read and write entries.
+fn entry_requests() -> Vec<RequestSeed> {
+    let (namespace, key) = names();
     let get = pb::GetRequest { namespace: namespace.clone(), key: key.clone(), ..Default::default() };
     let lease = pb::GetRequest { lease: Some(Default::default()), tokens: vec!["x".into()], ..get.clone() };
+    let batch_get = pb::BatchGetRequest {
+        namespace: namespace.clone(),
+        keys: vec![key.clone(), "b".into()],
+        max_staleness: Some(seconds(1)),
+        ..Default::default()
+    };
     let set = pb::SetRequest {
         namespace: namespace.clone(),
         key: key.clone(),
@@ -142,30 +168,35 @@ pub fn request_seeds() -> Vec<(&'static str, Vec<u8>)> {
         tags: vec!["a".into(), "b".into()],
         ..Default::default()
     };
+    let plain = pb::SetRequest { tags: Vec::new(), ..set.clone() };
+    let batch_set =
+        pb::BatchSetRequest { namespace: namespace.clone(), items: vec![set.clone()], ..Default::default() };
+    let touch = pb::TouchRequest { namespace: namespace.clone(), key: key.clone(), ..Default::default() };
+    let release =
+        pb::ReleaseLeaseRequest { namespace, key, lease: "lease".into(), retry_after: Some(seconds(2)), failed: true };
+    vec![
+        ("get", "GetRequest", get.encode_to_vec()),
+        ("get-with-lease", "GetRequest", lease.encode_to_vec()),
+        ("batch-get", "BatchGetRequest", batch_get.encode_to_vec()),
+        ("set", "SetRequest", set.encode_to_vec()),
+        ("set-plain", "SetRequest", plain.encode_to_vec()),
+        ("batch-set", "BatchSetRequest", batch_set.encode_to_vec()),
+        ("touch", "TouchRequest", touch.encode_to_vec()),
+        ("release", "ReleaseLeaseRequest", release.encode_to_vec()),
+    ]
+}
+
+/// Invalidations, watches, and requests of the administration.
+fn other_requests() -> Vec<RequestSeed> {
+    let (namespace, key) = names();
     let invalidate = pb::InvalidateRequest {
         namespace: namespace.clone(),
         selector: Some(pb::invalidate_request::Selector::Pattern("user:*".into())),
         ..Default::default()
     };
-    let batch_set =
-        pb::BatchSetRequest { namespace: namespace.clone(), items: vec![set.clone()], ..Default::default() };
-    let batch_get = pb::BatchGetRequest {
-        namespace: namespace.clone(),
-        keys: vec![key.clone(), "b".into()],
-        max_staleness: Some(seconds(1)),
-        ..Default::default()
-    };
     let batch_invalidate = pb::BatchInvalidateRequest {
         namespace: namespace.clone(),
         items: vec![pb::BatchInvalidateItem { key: key.clone(), ..Default::default() }],
-        ..Default::default()
-    };
-    let touch = pb::TouchRequest { namespace: namespace.clone(), key: key.clone(), ..Default::default() };
-    let release = pb::ReleaseLeaseRequest {
-        namespace: namespace.clone(),
-        key: key.clone(),
-        lease: "lease".into(),
-        retry_after: Some(seconds(2)),
         ..Default::default()
     };
     let watch = pb::WatchRequest {
@@ -179,25 +210,14 @@ pub fn request_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let set_policy = pb::SetPolicyRequest { namespace: namespace.clone(), policy: Some(policy) };
     let stats = pb::StatsRequest { namespace, ..Default::default() };
     let log_level = pb::SetLogLevelRequest { level: "debug".into(), lasts: Some(seconds(60)) };
-    let seed = |name: &'static str, kind: &str, message: Vec<u8>| {
-        let number = NAMES.iter().position(|name| *name == kind).expect("a request");
-        (name, [vec![number as u8], message].concat())
-    };
     vec![
-        seed("get", "GetRequest", get.encode_to_vec()),
-        seed("get-with-lease", "GetRequest", lease.encode_to_vec()),
-        seed("batch-get", "BatchGetRequest", batch_get.encode_to_vec()),
-        seed("set", "SetRequest", set.encode_to_vec()),
-        seed("batch-set", "BatchSetRequest", batch_set.encode_to_vec()),
-        seed("invalidate", "InvalidateRequest", invalidate.encode_to_vec()),
-        seed("batch-invalidate", "BatchInvalidateRequest", batch_invalidate.encode_to_vec()),
-        seed("touch", "TouchRequest", touch.encode_to_vec()),
-        seed("release", "ReleaseLeaseRequest", release.encode_to_vec()),
-        seed("watch", "WatchRequest", watch.encode_to_vec()),
-        seed("inspect", "InspectRequest", inspect.encode_to_vec()),
-        seed("hot-keys", "HotKeysRequest", hot_keys.encode_to_vec()),
-        seed("set-policy", "SetPolicyRequest", set_policy.encode_to_vec()),
-        seed("stats", "StatsRequest", stats.encode_to_vec()),
-        seed("log-level", "SetLogLevelRequest", log_level.encode_to_vec()),
+        ("invalidate", "InvalidateRequest", invalidate.encode_to_vec()),
+        ("batch-invalidate", "BatchInvalidateRequest", batch_invalidate.encode_to_vec()),
+        ("watch", "WatchRequest", watch.encode_to_vec()),
+        ("inspect", "InspectRequest", inspect.encode_to_vec()),
+        ("hot-keys", "HotKeysRequest", hot_keys.encode_to_vec()),
+        ("set-policy", "SetPolicyRequest", set_policy.encode_to_vec()),
+        ("stats", "StatsRequest", stats.encode_to_vec()),
+        ("log-level", "SetLogLevelRequest", log_level.encode_to_vec()),
     ]
 }

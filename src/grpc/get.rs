@@ -23,7 +23,7 @@ static NO_TOKEN: Token = Token::EMPTY;
 #[derive(Clone, Copy)]
 pub struct NotInMemory;
 
-/// What memory answers to a Get.
+/// The answer of memory to a Get.
 pub enum AtOnce {
     /// This answer.
     Answered(AnswerAtOnce),

@@ -23,11 +23,10 @@ use super::request_headers::{REQUEST_ID, client_timeout_of, echoed_id, overhead}
 use super::slow_requests::RequestTiming;
 use super::status::status;
 use super::tracked_body::{CountedResponse, TrackedResponseBody, WriteProgress};
-use crate::auth::{KnownBy, LimitedUse, UsageGuard};
+use crate::auth::{LimitedUse, UsageGuard};
 use crate::cache::admission::limits::{RequestPermit, TakenAmounts};
 use crate::cache::admission::resource::Resource;
 use crate::cache::admission::slot::RequestSlot;
-use crate::cache::caller::CallerKey;
 use crate::cache::error::{CacheError, Violation};
 
 /// Time past the deadline after which an RPC is cancelled.
@@ -156,12 +155,11 @@ where
     request.extensions_mut().insert(deadline);
     request.extensions_mut().insert(rpc.lifetime(times));
     request.extensions_mut().insert(slot.clone());
-    let caller = caller_key(access.as_ref(), &slot);
+    let caller = RequestAccess::caller_key(access.as_ref(), slot.account().address());
     if let Some(access) = access {
         request.extensions_mut().insert(access);
     }
-    let work = caller.scope(catch_panic(call(request)));
-    let response = timeout(deadline.left() + DEADLINE_MARGIN, work).await;
+    let response = timeout(deadline.left() + DEADLINE_MARGIN, caller.scope(catch_panic(call(request)))).await;
     slot.end_request();
     if let Some(timing) = timing {
         timing.end(&slot, response.as_ref().ok());
@@ -171,15 +169,6 @@ where
         Some(error) => Err(error),
         None => rpc.count(slot, response),
     }
-}
-
-/// Returns the key by which shares of places count the caller: its identity, else its address.
-fn caller_key(access: Option<&RequestAccess>, slot: &RequestSlot) -> CallerKey {
-    let known = access.map(RequestAccess::caller).filter(|caller| caller.known != KnownBy::Anonymous);
-    known.map_or_else(
-        || CallerKey::Peer(slot.account().address()),
-        |caller| CallerKey::Identity(caller.identity.name.clone()),
-    )
 }
 
 // === impl RpcTimes ===

@@ -21,6 +21,7 @@ mod middleware;
 mod not_grpc;
 mod plain_call;
 mod prepared_items;
+mod ready_slot;
 mod reflection;
 mod request_body;
 mod request_headers;
@@ -35,6 +36,7 @@ mod tracked_body;
 mod watch;
 mod wire_fields;
 mod wire_records;
+mod write_progress;
 
 pub use admin::AdminApi;
 pub use log_level::{LogLevel, PutInForce, ReadFilter};

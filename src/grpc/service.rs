@@ -8,25 +8,21 @@ use tonic::{Request, Response, Status};
 use super::access::{WatchAccess, access_of, authorize, authorize_ask, narrowed_pattern, narrowed_watch, show_stats};
 use super::batch_get::{self, BatchGet};
 use super::convert::{self, InvalidationPlan, RequestContext};
-use super::middleware::{Deadline, StreamLifetime};
+use super::middleware::Deadline;
 use super::slow_requests::{namespace_facts, record_if_slow};
 use super::stats::StatsReporter;
 use super::status::status;
 use super::watch::{AdmittedWatch, WatchResponses};
 use crate::cache::admission::limits::Account;
-use crate::cache::admission::resource::Resource;
 use crate::cache::admission::slot::{Facts, RequestSlot};
 use crate::cache::clock::{Clock, Moment};
 use crate::cache::error::CacheError;
 use crate::cache::key::KeyRef;
 use crate::cache::key_form::KeyForm;
-use crate::cache::policy::{Events, Limits, limits};
+use crate::cache::policy::{Events, Limits};
 use crate::cache::spans::{self, ITEMS, NAMESPACE, OUTCOME};
 use crate::cache::tiered::{Many, Set, SetAnswer};
 use crate::pb;
-
-/// Minimum of the request size limit: gRPC's default message limit.
-const DEFAULT_GRPC_MESSAGE_BYTES: usize = 4 << 20;
 
 /// The service `twintier.v1.CacheService`.
 pub struct CacheApi {
@@ -61,17 +57,6 @@ impl CacheApi {
     /// Returns the limits of requests.
     pub(super) fn limits(&self) -> &Limits {
         &self.context.limits
-    }
-
-    /// Returns the maximum size of a request in bytes: a value at its limit and room for the rest.
-    ///
-    /// A value that is slightly too large thus receives our error, not tonic's.
-    pub fn max_request_size(&self) -> usize {
-        let limits = &self.context.limits;
-        let tokens = limits.tokens * limits::MAX_TOKEN_BYTES.min(64 * usize::from(self.context.partitions));
-        (2 * limits.value_size).max(DEFAULT_GRPC_MESSAGE_BYTES).max(limits.keys * (limits.key_size + 8))
-            + tokens
-            + 64 * 1024
     }
 
     async fn do_set(
@@ -340,15 +325,12 @@ impl pb::cache_service_server::CacheService for CacheApi {
         };
         let access = access.map(|access| WatchAccess::begin(access, request.get_ref(), shown)).transpose();
         let access = access.map_err(|error| status(&error))?;
-        let lifetime = request.extensions().get::<StreamLifetime>().cloned();
-        let begin = || {
-            let watching = convert::watching(&self.context, request.get_ref())?;
-            let account = request.extensions().get::<RequestSlot>().map(RequestSlot::account);
-            let permit = account.map(|account| account.admit(Resource::Watches)).transpose()?;
-            let watch = self.reporter.observed.cache.watch(watching)?;
-            Ok(AdmittedWatch { watch, partitions: self.context.partitions, lifetime, access, _permit: permit })
-        };
-        begin().map(|watch| Response::new(watch.responses())).map_err(|error: CacheError| status(&error))
+        let watching = convert::watching(&self.context, request.get_ref());
+        let watch = watching.and_then(|watching| {
+            let cache = &self.reporter.observed.cache;
+            AdmittedWatch::begin(cache, watching, request.extensions(), access, self.context.partitions)
+        });
+        watch.map(|watch| Response::new(watch.responses())).map_err(|error| status(&error))
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Result<Response<pb::StatsResponse>, Status> {

@@ -43,27 +43,15 @@ pub fn status(error: &CacheError) -> Status {
         }
         CacheError::Full => (Code::ResourceExhausted, "L2_FULL"),
         CacheError::Exhausted { what, limit, retry_after } => {
-            details.add_quota_failure_violation(*what, format!("limit of {limit} reached"));
-            if retry_after.is_some() {
-                details.set_retry_info(*retry_after);
-            }
-            (Code::ResourceExhausted, "LIMIT_REACHED")
+            limit_reached(&mut details, what, *limit as u64, *retry_after)
         }
         CacheError::NoCredential => (Code::Unauthenticated, "NO_CREDENTIAL"),
         CacheError::BadCredential => (Code::Unauthenticated, "BAD_CREDENTIAL"),
         CacheError::NotGranted(_) => (Code::PermissionDenied, "NOT_GRANTED"),
         CacheError::IdentityLimit { setting, limit } => {
-            details.add_quota_failure_violation(setting, format!("limit of {limit} reached"));
-            details.set_retry_info(Some(RETRY_AFTER));
-            (Code::ResourceExhausted, "LIMIT_REACHED")
+            limit_reached(&mut details, setting, *limit as u64, Some(RETRY_AFTER))
         }
-        CacheError::Quota(quota) => {
-            details.add_quota_failure_violation(quota.field, format!("limit of {} reached", quota.limit));
-            if quota.retry_after.is_some() {
-                details.set_retry_info(quota.retry_after);
-            }
-            (Code::ResourceExhausted, "LIMIT_REACHED")
-        }
+        CacheError::Quota(quota) => limit_reached(&mut details, quota.field, quota.limit, quota.retry_after),
         CacheError::DeadlineExceeded { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
         CacheError::Incomplete { .. } => (Code::DeadlineExceeded, "REQUEST_INCOMPLETE"),
         CacheError::Halted(_) => (Code::Unavailable, "REPLICA_HALTED"),
@@ -119,6 +107,20 @@ fn setting_of(error: &CacheError) -> Option<Cow<'static, str>> {
     };
     let limiting = LIMITING_SETTINGS.iter().find(|(resource, _)| what.ends_with(resource));
     limiting.map(|(_, setting)| (*setting).into())
+}
+
+/// Adds the details of a reached limit. Returns its code and its reason.
+fn limit_reached(
+    details: &mut ErrorDetails,
+    subject: &str,
+    limit: u64,
+    retry_after: Option<Duration>,
+) -> (Code, &'static str) {
+    details.add_quota_failure_violation(subject, format!("limit of {limit} reached"));
+    if retry_after.is_some() {
+        details.set_retry_info(retry_after);
+    }
+    (Code::ResourceExhausted, "LIMIT_REACHED")
 }
 
 /// Returns the machine-readable metadata of an error.

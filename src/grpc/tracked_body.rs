@@ -5,23 +5,23 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::sleep;
 use tonic::Status;
 use tracing::Span;
 
 use super::header_size;
+pub use super::ready_slot::ReadySlot;
 use super::rpc_span::RpcSpan;
-use crate::auth::UsageGuard;
-use crate::cache::admission::limits::{Account, TakenAmounts};
+pub use super::write_progress::WriteProgress;
+use super::write_progress::allocated_bytes;
+use crate::cache::admission::limits::TakenAmounts;
 use crate::cache::admission::resource::Resource;
-use crate::cache::admission::slot::{RequestSlot, Streams};
+use crate::cache::admission::slot::RequestSlot;
 use crate::cache::error::CacheError;
 
 /// The status of a success.
@@ -77,62 +77,6 @@ struct Unwritten {
 enum HeldUntilWritten {
     Service { _taken: TakenAmounts, _slot: Option<RequestSlot> },
     Ready { _slot: ReadySlot },
-}
-
-/// Slot and memory of a request that was answered at once, until its response is written.
-pub struct ReadySlot {
-    progress: Arc<WriteProgress>,
-    /// Memory of the response.
-    bytes: usize,
-    /// Its place among the requests of its identity.
-    of_identity: Option<UsageGuard>,
-}
-
-// === impl ReadySlot ===
-
-impl ReadySlot {
-    /// Takes a slot for a request of this memory, if there is room for both at once.
-    ///
-    /// The memory is not taken: the request is gone before another is looked at.
-    pub fn enter(progress: &Arc<WriteProgress>, memory: usize) -> Option<ReadySlot> {
-        let (account, streams) = (&progress.account, &progress.streams);
-        let has_room = account.has_room(Resource::Bytes, memory) && account.has_room(Resource::Requests, 1);
-        if !has_room || !streams.try_enter() {
-            return None;
-        }
-        if account.hold(Resource::Requests, 1).is_err() {
-            streams.leave();
-            return None;
-        }
-        Some(ReadySlot { progress: progress.clone(), bytes: 0, of_identity: None })
-    }
-
-    /// Keeps the place of the request among those of its identity.
-    pub fn keep(&mut self, of_identity: Option<UsageGuard>) {
-        self.of_identity = of_identity;
-    }
-
-    /// Takes the memory of the response. Fails if there is no room for it.
-    pub fn take(&mut self, frame: &Bytes) -> Result<(), CacheError> {
-        let bytes = allocated_bytes(frame);
-        self.progress.account.hold(Resource::Bytes, bytes)?;
-        self.bytes = bytes;
-        Ok(())
-    }
-
-    /// Takes the memory of the response even beyond the limits: its request has had an effect.
-    pub fn charge(&mut self, frame: &Bytes) {
-        self.bytes = allocated_bytes(frame);
-        self.progress.account.count(Resource::Bytes, self.bytes);
-    }
-}
-
-impl Drop for ReadySlot {
-    fn drop(&mut self) {
-        self.progress.account.give_back(Resource::Bytes, self.bytes);
-        self.progress.account.give_back(Resource::Requests, 1);
-        self.progress.streams.leave();
-    }
 }
 
 // === impl TrackedResponseBody ===
@@ -231,13 +175,6 @@ impl ServiceBody {
     }
 }
 
-/// Returns the memory of an encoded message.
-///
-/// Its buffer has exactly its size; the allocator rounds up by at most an eighth.
-fn allocated_bytes(bytes: &Bytes) -> usize {
-    bytes.len() + bytes.len() / 8
-}
-
 impl Body for TrackedResponseBody {
     type Data = ResponseChunk;
     type Error = Status;
@@ -250,7 +187,7 @@ impl Body for TrackedResponseBody {
             ResponseBody::Service(body) => body.poll_frame(context),
             ResponseBody::Ready(frame) => Poll::Ready(Some(Ok(match frame.take() {
                 Some((bytes, slot)) => {
-                    let written = Unwritten::new(slot.progress.clone(), HeldUntilWritten::Ready { _slot: slot });
+                    let written = Unwritten::new(slot.progress().clone(), HeldUntilWritten::Ready { _slot: slot });
                     Frame::data(ResponseChunk { bytes, written: Some(written) })
                 }
                 None => Frame::trailers(HeaderMap::from_iter([(Status::GRPC_STATUS, OK)])),
@@ -310,46 +247,5 @@ impl Drop for Unwritten {
     fn drop(&mut self) {
         self.progress.waiting.fetch_sub(1, Ordering::Relaxed);
         self.progress.moved.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// The unwritten responses of one connection, its counted memory and its streams.
-pub struct WriteProgress {
-    account: Arc<Account>,
-    streams: Arc<Streams>,
-    /// Number of unwritten chunks.
-    waiting: AtomicUsize,
-    /// Counter that grows when bytes are written.
-    pub(super) moved: AtomicU64,
-}
-
-impl WriteProgress {
-    /// Creates the state of a new connection.
-    pub fn new(account: Arc<Account>, streams: Streams) -> WriteProgress {
-        let (waiting, moved) = (AtomicUsize::new(0), AtomicU64::new(0));
-        WriteProgress { account, streams: Arc::new(streams), waiting, moved }
-    }
-
-    /// Returns the account of the connection.
-    pub(super) fn account(&self) -> &Arc<Account> {
-        &self.account
-    }
-
-    /// Returns the stream limits of the connection.
-    pub(super) fn streams(&self) -> &Arc<Streams> {
-        &self.streams
-    }
-
-    /// Completes when no byte of a waiting response was written for `limit`: the peer does not
-    /// read.
-    pub(super) async fn stalled(&self, limit: Duration) {
-        loop {
-            let (waiting, moved) = (self.waiting.load(Ordering::Relaxed), self.moved.load(Ordering::Relaxed));
-            sleep(limit).await;
-            let still = self.waiting.load(Ordering::Relaxed) > 0 && self.moved.load(Ordering::Relaxed) == moved;
-            if waiting > 0 && still {
-                return;
-            }
-        }
     }
 }

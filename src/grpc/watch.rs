@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::stream::{self, Stream};
+use http::Extensions;
 use tokio::time::sleep_until;
 use tonic::Status;
 
@@ -11,8 +12,11 @@ use super::convert::watch_response;
 use super::middleware::StreamLifetime;
 use super::status::status;
 use crate::cache::admission::limits::RequestPermit;
-use crate::cache::coherence::watch::{ChangeScope, Event, Watch};
+use crate::cache::admission::resource::Resource;
+use crate::cache::admission::slot::RequestSlot;
+use crate::cache::coherence::watch::{ChangeScope, Event, Watch, Watching};
 use crate::cache::error::CacheError;
+use crate::cache::tiered::Tiered;
 use crate::pb;
 
 /// The response stream of a Watch.
@@ -35,6 +39,20 @@ pub struct AdmittedWatch {
 // === impl AdmittedWatch ===
 
 impl AdmittedWatch {
+    /// Begins a watch for the request with these `extensions`, if its peer has a share left.
+    pub fn begin(
+        cache: &Tiered,
+        watching: Watching,
+        extensions: &Extensions,
+        access: Option<WatchAccess>,
+        partitions: u16,
+    ) -> Result<AdmittedWatch, CacheError> {
+        let account = extensions.get::<RequestSlot>().map(RequestSlot::account);
+        let permit = account.map(|account| account.admit(Resource::Watches)).transpose()?;
+        let lifetime = extensions.get::<StreamLifetime>().cloned();
+        Ok(AdmittedWatch { watch: cache.watch(watching)?, partitions, lifetime, access, _permit: permit })
+    }
+
     /// Returns the events as responses, and the status that ends them.
     pub fn responses(self) -> WatchResponses {
         Box::pin(stream::unfold(Some(self), |state| async move {

@@ -39,6 +39,8 @@ impl Certificate {
             "365",
         ]);
         openssl.args(["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        // A certificate of an authority is not accepted as that of a server.
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
         openssl.arg("-keyout").arg(&key_file).arg("-out").arg(&cert_file);
         let ended = openssl.stdin(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         assert!(ended.success(), "openssl: {ended}");

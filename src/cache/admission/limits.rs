@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
+pub use super::config::AdmissionLimits;
 use super::peer::{Amounts, PeerState, Peers};
 use super::resource::{RESOURCES, Resource};
 use crate::cache::error::CacheError;
@@ -25,26 +26,6 @@ const MAX_PROBE_BYTES: usize = 32 << 20;
 /// Bytes that a request or a response may take whatever its connection holds, so that a large
 /// response that waits does not keep small calls out.
 const SMALL_AMOUNT_BYTES: usize = 32 << 10;
-
-/// The limits of a replica.
-#[derive(Clone, Copy, Debug)]
-pub struct AdmissionLimits {
-    /// Most requests in flight.
-    pub requests: usize,
-    /// Most bytes in flight.
-    pub bytes: usize,
-    /// Most calls of the health and reflection services, beside streams that watch health.
-    pub probes: usize,
-    /// Most watches of changes.
-    pub watches: usize,
-    /// Most open connections.
-    pub connections: usize,
-    /// Most requests that wait for another caller.
-    pub waiting: usize,
-    /// Largest share of each limit that one peer can have, from 0 to 1. With 1 the limits of peers
-    /// are off.
-    pub peer_share: f64,
-}
 
 /// Admission control of this replica: its limits, and what is taken of them.
 pub struct Admission {

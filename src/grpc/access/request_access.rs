@@ -1,5 +1,6 @@
 //! The access of one request: its caller, and the decision on what it asks for.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
@@ -13,6 +14,7 @@ use crate::auth::{
     Ask, Authorization, Caller, Demand, Denied, KnownBy, LimitedUse, LoginFailure, NamespaceClaims, Place, UsageGuard,
     Verb,
 };
+use crate::cache::caller::CallerKey;
 use crate::cache::error::CacheError;
 use crate::cache::namespace::Namespaces;
 use crate::grpc::status::status;
@@ -58,6 +60,12 @@ impl RequestAccess {
     /// Returns the caller.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Returns the key by which shares of places count a caller: its identity, else its address.
+    pub fn caller_key(access: Option<&RequestAccess>, address: IpAddr) -> CallerKey {
+        let known = access.map(RequestAccess::caller).filter(|caller| caller.known != KnownBy::Anonymous);
+        known.map_or(CallerKey::Peer(address), |caller| CallerKey::Identity(caller.identity.name.clone()))
     }
 
     /// Returns the peer.

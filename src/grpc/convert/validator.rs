@@ -26,6 +26,22 @@ pub struct RequestContext {
     pub events: Events,
 }
 
+/// Minimum of the request size limit: gRPC's default message limit.
+const DEFAULT_GRPC_MESSAGE_BYTES: usize = 4 << 20;
+
+impl RequestContext {
+    /// Returns the maximum size of a request in bytes: a value at its limit and room for the rest.
+    ///
+    /// A value that is slightly too large thus receives our error, not tonic's.
+    pub fn max_request_size(&self) -> usize {
+        let limits = &self.limits;
+        let tokens = limits.tokens * limits::MAX_TOKEN_BYTES.min(64 * usize::from(self.partitions));
+        (2 * limits.value_size).max(DEFAULT_GRPC_MESSAGE_BYTES).max(limits.keys * (limits.key_size + 8))
+            + tokens
+            + 64 * 1024
+    }
+}
+
 /// Collects the broken rules of a request.
 #[derive(Default)]
 pub(super) struct Validator(pub(super) Violations);

@@ -188,7 +188,6 @@ async fn serve_http2(
     let peer = access.peer();
     let (read, write) = split(stream);
     let output = WriteBuffer::new(write);
-    let config = &shared.http2;
     let progress = begin_progress(peer, shared);
     let (closing, flooded) = (CancellationToken::new(), CancellationToken::new());
     let meter = FrameMeter::new(progress.clone(), PREFACE.len());
@@ -214,14 +213,7 @@ async fn serve_http2(
         })
     };
     let executor = InlineExecutor::default();
-    let connection = http2::Builder::new(executor.clone())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(concurrent_streams(shared))
-        .keep_alive_interval(config.keepalive_interval)
-        .keep_alive_timeout(config.keepalive_timeout)
-        .max_header_list_size(config.max_metadata_size)
-        .max_pending_accept_reset_streams(config.max_streams as usize) // A client may cancel all of its calls.
-        .serve_connection(io, service);
+    let connection = http2_of(executor.clone(), shared).serve_connection(io, service);
     let mut connection = ConnectionTask::new(connection, executor, output);
     // In a set, so that it is polled only when one of its causes woke it.
     let mut shutdown: FuturesUnordered<_> =
@@ -244,6 +236,20 @@ async fn serve_http2(
     }
     // The grace includes the time in which the peer reads the kernel's send buffer.
     grace.saturating_sub(shutdown_started_at.elapsed()).max(CLOSE_TIMEOUT)
+}
+
+/// Returns the settings of HTTP/2.
+fn http2_of(executor: InlineExecutor, shared: &ConnectionContext) -> http2::Builder<InlineExecutor> {
+    let config = &shared.http2;
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(concurrent_streams(shared))
+        .keep_alive_interval(config.keepalive_interval)
+        .keep_alive_timeout(config.keepalive_timeout)
+        .max_header_list_size(config.max_metadata_size)
+        .max_pending_accept_reset_streams(config.max_streams as usize); // A client may cancel all of its calls.
+    builder
 }
 
 /// Returns the most streams of a connection. Those that wait for a lease come on top, so that they

@@ -149,7 +149,7 @@ impl Services {
     /// Creates the services, with the limits that each RPC is checked against.
     pub fn new(config: &ServerConfig, parts: ServerParts) -> Services {
         let ServerParts { cache, admin, health, timings, tracing, hint, .. } = parts;
-        let max_request_size = cache.max_request_size();
+        let max_request_size = cache.context.max_request_size();
         let messages = method_names::messages();
         let gate = AdmissionGate {
             max_deadline: config.max_deadline,

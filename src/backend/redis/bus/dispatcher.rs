@@ -13,7 +13,7 @@ use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::primary::Primary;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::{Private, Published, Receiver};
-use crate::backend::redis::schema::crypto::{Refusal, Subject};
+use crate::backend::redis::schema::crypto::{Refusal, RefusedKind};
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::tier::bus::{BusSink, Echo, Message};
 
@@ -155,7 +155,7 @@ impl Dispatcher {
     /// Handles a message that cannot be read, or does not verify: it may stand for another one.
     fn refused(&self, channel: &str, partitions: &[u16], refusal: Refusal) -> Dispatched {
         let now = self.context.clock.now();
-        self.context.refusals.record(Subject::Message, refusal, now);
+        self.context.refusals.record(RefusedKind::Message, refusal, now);
         if refusal == Refusal::Damaged
             && let Some(count) = self.context.undecodable_messages.add(1, now)
         {

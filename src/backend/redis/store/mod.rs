@@ -10,6 +10,7 @@ pub mod pattern_reclaim;
 mod plain_write;
 mod read;
 mod read_many;
+mod read_reply;
 mod read_trip;
 pub mod redis_l2;
 pub mod shared_store;

@@ -8,7 +8,8 @@ use fred::prelude::{Error, FredResult};
 use fred::types::Value;
 
 use super::invalidation_lookup::LookupEntry;
-use super::read_trip::{EntriesRead, EntryReply, Reach, TYPICAL_BYTES};
+use super::read_reply::EntryReply;
+use super::read_trip::{EntriesRead, Reach, TYPICAL_BYTES};
 use super::redis_l2::RedisL2;
 use crate::backend::redis::command::command_error::CommandError;
 use crate::backend::redis::connection::clock::RedisClock;
@@ -18,7 +19,7 @@ use crate::backend::redis::connection::shard::Shard;
 use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::codec::HeadLife;
 use crate::backend::redis::schema::compression_pool;
-use crate::backend::redis::schema::crypto::Subject;
+use crate::backend::redis::schema::crypto::RefusedKind;
 use crate::backend::redis::schema::invalidation_record::earlier;
 use crate::backend::redis::schema::partition_counter::PartitionCounter;
 use crate::backend::redis::schema::reply::bytes;
@@ -154,7 +155,7 @@ impl RedisL2 {
         match compression_pool::open(stored, key, &context.protection, bounds).await {
             Ok(opened) => Some(opened),
             Err(refusal) => {
-                context.refusals.record(Subject::Entry, refusal, now);
+                context.refusals.record(RefusedKind::Entry, refusal, now);
                 self.undecodable()
             }
         }

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::read_reply::{CounterReply, EntriesReply, EntryReply};
 use crate::backend::redis::command::batcher::{Batcher, TripLimits, Trips};
 use crate::backend::redis::command::command_error::{CommandError, LostAnswer};
 use crate::backend::redis::command::executor::CommandExecutor;
@@ -60,32 +61,6 @@ pub(super) struct EntriesRead {
     pub reach: Reach,
     /// Approximate size of the reply, bytes.
     pub bytes: usize,
-}
-
-/// The reply to a read, in the order of its entries.
-pub(super) struct EntriesReply {
-    /// Time of sending.
-    pub sent_at: Moment,
-    /// The replies for each entry.
-    pub entries: Vec<EntryReply>,
-}
-
-/// The replies for one entry.
-pub(super) struct EntryReply {
-    /// The counter of its partition.
-    pub counter: Arc<CounterReply>,
-    /// Remaining time to live by Redis, milliseconds; `None` if it was not requested.
-    pub ttl: Option<FredResult<i64>>,
-    /// The stored bytes.
-    pub value: FredResult<Value>,
-}
-
-/// The counter of a partition as a trip found it.
-pub(super) struct CounterReply {
-    /// The position of the partition that this replica had seen when the trip was sent.
-    pub floor: Version,
-    /// The counter.
-    pub line: FredResult<PartitionCounter>,
 }
 
 /// A read that waits for its trip.

@@ -14,5 +14,5 @@ mod value_encryption;
 pub use key_file::{KeyFileError, SecretKey};
 pub use message_mac::{KeyId, MessageFields};
 pub use protection::{Protection, ProtectionConfig, ProtectionMode};
-pub use refusal::{Refusal, Refusals, Subject};
+pub use refusal::{Refusal, Refusals, RefusedKind};
 pub use value_encryption::EncryptionError;

@@ -24,7 +24,7 @@ pub enum Refusal {
 
 /// Kinds of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum RefusedKind {
     /// Entries.
     Entry,
     /// Messages, echoes and confirmations.
@@ -33,7 +33,7 @@ pub enum Subject {
 
 /// Counters of refused data, by kind and reason, with at most one log line a minute for each.
 #[derive(Default)]
-pub struct Refusals([[Refused; Refusal::COUNTED.len()]; Subject::ALL.len()]);
+pub struct Refusals([[Refused; Refusal::COUNTED.len()]; RefusedKind::ALL.len()]);
 
 #[derive(Default)]
 struct Refused {
@@ -59,15 +59,15 @@ impl Refusal {
     }
 }
 
-impl Subject {
+impl RefusedKind {
     /// All kinds.
-    pub const ALL: [Subject; 2] = [Subject::Entry, Subject::Message];
+    pub const ALL: [RefusedKind; 2] = [RefusedKind::Entry, RefusedKind::Message];
 
     /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
-            Subject::Entry => "entry",
-            Subject::Message => "message",
+            RefusedKind::Entry => "entry",
+            RefusedKind::Message => "message",
         }
     }
 }
@@ -76,7 +76,7 @@ impl Subject {
 
 impl Refusals {
     /// Counts refused data, and logs it.
-    pub fn record(&self, subject: Subject, refusal: Refusal, now: Moment) {
+    pub fn record(&self, subject: RefusedKind, refusal: Refusal, now: Moment) {
         let Some(index) = Refusal::COUNTED.iter().position(|counted| *counted == refusal) else { return };
         let refused = &self.0[subject as usize][index];
         refused.count.inc();
@@ -88,11 +88,11 @@ impl Refusals {
 
     /// Returns the counts since the start, by the names of kind and reason.
     pub fn counts(&self) -> Vec<RefusedCount> {
-        let of = |subject: Subject| {
+        let of = |subject: RefusedKind| {
             let counts = self.0[subject as usize].iter().zip(Refusal::COUNTED);
             counts.map(move |(refused, refusal)| (subject.name(), refusal.name(), refused.count.get()))
         };
-        Subject::ALL.into_iter().flat_map(of).collect()
+        RefusedKind::ALL.into_iter().flat_map(of).collect()
     }
 }
 
@@ -105,9 +105,9 @@ mod tests {
         let refusals = Refusals::default();
         let now = Moment(1);
         for refusal in [Refusal::Forged, Refusal::Forged, Refusal::Damaged] {
-            refusals.record(Subject::Entry, refusal, now);
+            refusals.record(RefusedKind::Entry, refusal, now);
         }
-        refusals.record(Subject::Message, Refusal::Unsigned, now);
+        refusals.record(RefusedKind::Message, Refusal::Unsigned, now);
         let counted: Vec<_> = refusals.counts().into_iter().filter(|(_, _, count)| *count > 0).collect();
         assert_eq!(counted, [("entry", "forged", 2), ("message", "unsigned", 1)]);
     }
