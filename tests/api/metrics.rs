@@ -129,7 +129,7 @@ async fn a_thousand_namespaces_have_series_and_the_others_are_summed_up() {
     let apart: Vec<_> = (0..1100).map(|n| stored.get(&format!("n{n}")).copied()).collect();
     assert_eq!(apart, (0..1100).map(|n| (n < 999).then_some(1.0)).collect::<Vec<_>>());
     assert_eq!((stored.len(), stored["_other"]), (1001, 101.0));
-    assert!(!scrape.0.contains("overflow"), "the limit of series is above the SDK's default");
+    assert!(!scrape.0.contains("otel_metric_overflow"), "the limit of series is above the SDK's default");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
