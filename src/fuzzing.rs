@@ -127,10 +127,11 @@ mod tests {
 
     #[test]
     fn each_target_has_its_program() {
-        let manifest = include_str!("../fuzz/Cargo.toml");
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("the manifest");
         for FuzzTarget { name, .. } in &TARGETS {
             assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
-            let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/targets/{name}.rs"));
+            let program = root.join(format!("targets/{name}.rs"));
             let text = fs::read_to_string(&program).unwrap_or_else(|error| panic!("{}: {error}", program.display()));
             assert!(text.contains(&format!("run(\"{name}\"")), "{name}");
         }

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import os
 import pathlib
 import re
@@ -83,6 +84,12 @@ def replica(found):
     return one(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]
 
 
+# Files of a Secret that is mounted whole: the public key of RFC 7517, A.1.
+WHOLE_SECRET = {"jwks.json": json.dumps({"keys": [{
+    "kty": "EC", "crv": "P-256", "kid": "1", "use": "sig",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]})}
+
+
 class Filesystem:
     """A folder that holds the mounted files of a container."""
 
@@ -95,13 +102,16 @@ class Filesystem:
             (self.folder / path.lstrip("/")).mkdir(parents=True)
             if "configMap" in volume:
                 for name, text in one(found, "ConfigMap")["data"].items():
+                    (self.folder / path.lstrip("/") / name).write_text(self.map(text, "/etc/"))
+            if "items" not in volume.get("secret", {"items": []}):
+                for name, text in WHOLE_SECRET.items():
                     (self.folder / path.lstrip("/") / name).write_text(text)
             for item in volume.get("secret", {}).get("items", []):
                 (self.folder / path.lstrip("/") / item["path"]).write_text("secret\n")
 
-    def map(self, text):
-        """Replaces mounted paths in the text by paths in the folder. Other paths stay, and do not exist."""
-        for path in self.mounts:
+    def map(self, text, below="/"):
+        """Replaces mounted paths below another in the text by paths in the folder. Other paths stay, and do not exist."""
+        for path in filter(lambda path: path.startswith(below), self.mounts):
             text = text.replace(path + "/", f"{self.folder}{path}/")
         return text
 
