@@ -105,7 +105,9 @@ impl FastGet {
         let deadline = self.api.context.clock.now().plus(call.left());
         let work = async {
             let is_slow = || self.method.is_slow(started_at);
-            let AnswerAtOnce { answer, facts } = self.api.get_beyond_memory(&key, deadline, is_slow).await;
+            // Boxed: it is large, and the futures around it are moved.
+            let read = Box::pin(self.api.get_beyond_memory(&key, deadline, is_slow));
+            let AnswerAtOnce { answer, facts } = read.await;
             (answer.map(|answer| response::encode(&answer, self.api.context.partitions)), facts)
         };
         self.method.answer(call, true, work).await

@@ -84,7 +84,8 @@ impl FastSet {
         let work = async {
             let mut facts = None;
             let record = |make: &dyn Fn() -> Facts| facts = self.method.is_slow(started_at).then(make);
-            let frame = self.frame(request, deadline, record).await;
+            // Boxed: it is large, and the futures around it are moved.
+            let frame = Box::pin(self.frame(request, deadline, record)).await;
             (frame, facts)
         };
         self.method.answer(call, false, work).await
