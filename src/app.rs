@@ -30,7 +30,7 @@ use crate::grpc::health::HealthApi;
 use crate::grpc::{
     AdminApi, CacheApi, GrpcListener, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics,
 };
-use crate::reload::{Reload, Reloader, ServerTls, auth_part, namespaces_part, start_tls};
+use crate::reload::{Reload, Reloader, ServerTls, namespaces_part, start_tls};
 use crate::shutdown::{Lifecycle, Stop};
 pub use crate::start_error::StartError;
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
@@ -125,7 +125,7 @@ impl App {
         let authority = Arc::new(Authority::new(build_auth(&config)?));
         if let Some((reloader, _)) = &mut reload {
             reloader.add_tls(&tls);
-            reloader.add(auth_part(authority.clone()));
+            reloader.add_authority(&authority);
         }
         let redis_tls = config.redis.as_ref().map(redis_tls::client_of).transpose()?.flatten();
         let grpc = config.server.bind().await?;
@@ -136,7 +136,7 @@ impl App {
         let (drain, drained) = watch::channel(false);
         let core = build_cache(&config, redis_tls);
         if let Some((reloader, _)) = &mut reload {
-            reloader.add(namespaces_part(core.namespaces.clone()));
+            reloader.add(namespaces_part(core.namespaces.clone(), config.namespaces.clone()));
         }
         let state = ReplicaState { replica, health, security, access: authority.counters().clone() };
         let fleet = build_fleet(&config, &core, state, &observers.metrics);

@@ -122,8 +122,17 @@ impl Authority {
             && caller.expires_at.is_none_or(|expires_at| SystemTime::now() < expires_at)
     }
 
-    /// Decides whether the caller may do what it asks for. Counts and logs the decision.
+    /// Returns the caller of a request while nothing is decided.
+    pub fn undecided_caller(&self) -> Arc<Caller> {
+        self.current.load().unknown_caller()
+    }
+
+    /// Decides whether the caller may do what it asks for. Counts and logs the decision, if any is
+    /// made.
     pub fn decide(&self, caller: &Caller, ask: &Ask<'_>, peer: &dyn Display) -> Result<(), Denied> {
+        if !self.is_on() {
+            return Ok(());
+        }
         let rule = caller.identity.rule_for(ask);
         let decision = match (&rule, caller.enforced) {
             (Some(_), _) => ALLOWED,

@@ -134,7 +134,7 @@ where
     Work: Future<Output = Result<Response<Body>, Infallible>>,
 {
     // First: a caller without a credential gets no other answer.
-    let access = RequestAccess::find(rpc.access, rpc.method.rule, request.headers())?;
+    let access = RequestAccess::find(rpc.access, rpc.method, request.headers())?;
     let times = RpcTimes::begin(rpc.gate, request.headers())?;
     let ReceivedRequest { mut request, permits, taken } = rpc.receive(times, request, access.as_ref()).await?;
     // Long-lived RPCs and request streams do not count as slow.

@@ -4,7 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, sink};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// Maximum number of bytes that are read and discarded.
 ///
@@ -32,6 +33,12 @@ where
 {
     stream.shutdown().await?;
     copy(&mut stream.take(MAX_DISCARDED_BYTES), &mut sink()).await
+}
+
+/// Completes `time` after `token` was cancelled.
+pub async fn cancelled_for(token: &CancellationToken, time: Duration) {
+    token.cancelled().await;
+    sleep(time).await;
 }
 
 #[cfg(test)]

@@ -7,13 +7,10 @@ use crate::auth::Authority;
 use crate::config::build_auth;
 
 /// Returns the part of a reload that replaces identities, grants and their limits.
-pub fn part(authority: Arc<Authority>) -> Part {
+pub(super) fn part(authority: Arc<Authority>) -> Part {
     Box::new(move |config| {
         let (auth, authority) = (build_auth(config)?, authority.clone());
-        let commit: Commit = Box::new(move || {
-            authority.replace(auth);
-            authority.audit().reload("applied", "identities and grants");
-        });
+        let commit: Commit = Box::new(move || authority.replace(auth));
         Ok(commit)
     })
 }

@@ -11,7 +11,6 @@ mod reloader;
 mod server_tls;
 mod watched_files;
 
-pub use auth::part as auth_part;
 pub use namespaces::part as namespaces_part;
 pub use part::{Commit, Part};
 pub use reloader::{Reload, Reloader};

@@ -10,10 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::auth::part as auth_part;
 use super::changes::need_restart;
 use super::part::Part;
 use super::server_tls::{ServerTls, part as tls_part};
 use super::watched_files::{Digests, digest, digests, of_config};
+use crate::auth::Authority;
 use crate::cache::stats::SecurityStats;
 use crate::config::{Config, Loaded, Problems, Setting, Sources};
 
@@ -37,6 +39,8 @@ pub struct Reloader {
     has_tls: bool,
     parts: Vec<Part>,
     stats: Arc<SecurityStats>,
+    /// Has the audit log. `None` until it is added.
+    authority: Option<Arc<Authority>>,
     interval: Duration,
     /// The files of the configuration in effect.
     in_effect: BTreeSet<PathBuf>,
@@ -68,7 +72,7 @@ impl Reload {
         let files = in_effect.iter().cloned().chain(sources.config_file()).collect();
         let seen = digests(&files);
         let parts = Vec::new();
-        (Reloader { sources, settings, has_tls, parts, stats, interval, in_effect, seen }, hangups)
+        (Reloader { sources, settings, has_tls, parts, stats, authority: None, interval, in_effect, seen }, hangups)
     }
 }
 
@@ -85,6 +89,12 @@ impl Reloader {
         if let Some(tls) = tls {
             self.add(tls_part(tls.clone(), self.stats.clone()));
         }
+    }
+
+    /// Adds identities and grants. Their audit log gets a line for each reload.
+    pub fn add_authority(&mut self, authority: &Arc<Authority>) {
+        self.add(auth_part(authority.clone()));
+        self.authority = Some(authority.clone());
     }
 
     /// Looks at the files at an interval and at each SIGHUP, until it is dropped.
@@ -121,12 +131,20 @@ impl Reloader {
         match self.reload() {
             Ok(()) => {
                 self.stats.counters.reloads.inc();
+                self.audit("applied", "");
                 tracing::info!("configuration reloaded");
             }
             Err(problems) => {
                 self.stats.counters.reloads_failed.inc();
+                self.audit("refused", &problems.to_string());
                 tracing::error!(%problems, "reload failed: the configuration before it stays in effect");
             }
+        }
+    }
+
+    fn audit(&self, result: &str, cause: &str) {
+        if let Some(authority) = &self.authority {
+            authority.audit().reload(result, cause);
         }
     }
 

@@ -21,5 +21,5 @@ pub use handshake::{HandshakeError, HandshakeFailure};
 pub use material::{HttpVersion, TlsMaterial};
 pub use server::{HandshakeObserver, Secured, TlsServer};
 pub use stream::{ServerStream, split};
-pub use trust::Trust;
+pub use trust::{Trust, lost};
 pub use validity::{Urgency, Validity};

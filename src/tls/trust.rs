@@ -22,6 +22,15 @@ pub struct Trust {
     expires_at: Option<SystemTime>,
 }
 
+/// Completes when the client of a connection is not trusted any more, with the reason. Never without
+/// TLS.
+pub async fn lost(trust: Option<Trust>) -> String {
+    match trust {
+        Some(mut trust) => trust.lost().await,
+        None => pending().await,
+    }
+}
+
 // === impl Trust ===
 
 impl Trust {
@@ -41,7 +50,7 @@ impl Trust {
     }
 
     /// Completes when the client is not trusted any more, with the reason.
-    pub async fn lost(&mut self) -> String {
+    async fn lost(&mut self) -> String {
         loop {
             let left = self.expires_at.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
             let expiry = async {

@@ -161,7 +161,7 @@ async fn a_namespace_is_limited_in_redis() {
     replica.set("k", &value).await;
     assert!(replica.counts("wide").await.over_redis_bytes >= 1);
     replica.remove(whole_namespace("wide")).await.unwrap();
-    // What is invalidated may lie in Redis for a while; what is deleted does not.
+    // An invalidated entry may stay in Redis for a while; a deleted one does not.
     for n in 0..stored {
         replica.set_in("other", &format!("k{n}"), "v").await;
     }

@@ -220,7 +220,7 @@ async fn no_get_hangs_and_no_late_write_wins_when_redis_freezes() {
     comes_back_later(&refused);
     assert_eq!(unknown_for(&refused), Duration::ZERO, "an open breaker sends nothing to Redis: {refused:?}");
     fleet.redis.thaw();
-    // What was sent to the frozen Redis is too late now, and stays so.
+    // The commands that the frozen Redis holds are too late now, and stay so.
     for replica in &fleet.replicas {
         recovers(replica).await;
         assert_eq!(strong_value(replica).await, "before");

@@ -246,7 +246,7 @@ async fn a_stale_value_is_answered_while_the_lease_is_held(mode: Mode) {
     let lease = first.lease.expect("the lease");
     let second = replica.try_get(welcoming()).await.unwrap();
     assert!(second.is("old") && second.lease.is_none());
-    // Who would rather wait gets it when the entry cannot be made, or the deadline comes.
+    // A caller that prefers to wait gets it when the fill fails or at its deadline.
     let or_stale = || pb::GetRequest { stale_if_error: true, ..wanting("k") };
     let late = replica.answers_before(or_stale(), Duration::from_secs(1)).await;
     assert!(late.is("old") && late.stale().is_some());
@@ -265,7 +265,7 @@ async fn a_stale_value_is_answered_while_the_lease_is_held(mode: Mode) {
 async fn one_caller_refreshes_while_the_others_get_the_old_value(mode: Mode) {
     let replica = mode.replica(&[("cache.early_refresh", "100")]).await;
     let lease = replica.wants("k").await;
-    // What it costs to make it is drawn from, many times over.
+    // The cost of the fill is drawn from, many times over.
     tokio::time::sleep(Duration::from_millis(30)).await;
     let ttl = wire(Duration::from_secs(3)).map(Expiry::Ttl);
     let filled = pb::SetRequest { expiry: ttl, ..with_lease("k", "1", &lease) };

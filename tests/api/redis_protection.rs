@@ -151,7 +151,7 @@ async fn keys_are_introduced_without_a_miss() {
     signs.wait_until_proven().await;
     signs.set("signed", "v").await;
     none.wait_until_visible("signed", "v").await;
-    // What it writes is not used.
+    // The replica does not use its entries.
     none.set("signed", "unsigned").await;
     assert_eq!(strong(&signs, "signed").await.miss(), Some(pb::MissReason::Absent));
 }

@@ -176,6 +176,10 @@ fn settings_that_need_a_restart_are_named() {
     service.signal("HUP");
     let line = service.wait_for_log("reload failed");
     assert!(line.contains("l1.size"), "{line}");
+    let line: serde_json::Value = serde_json::from_str(&service.wait_for_log("twintier::audit")).unwrap();
+    assert_eq!((&line["message"], &line["result"]), (&"reload".into(), &"applied".into()));
+    let refused = service.wait_for_log("refused");
+    assert!(refused.contains("twintier::audit") && refused.contains("l1.size"), "{refused}");
     service.client(&["set", "key", "value"]).assert_exit(0);
 }
 

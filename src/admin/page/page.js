@@ -187,7 +187,7 @@ const fillFinding = (item, finding) => {
   const text = `${finding.action} `;
   if (action.dataset.text === text + finding.runbook_url) return;
   action.dataset.text = text + finding.runbook_url;
-  // What stands between backticks is to be typed.
+  // Text between backticks is shown as code.
   action.replaceChildren(...text.split("`").map((part, odd) => (odd % 2 ? code(part) : part)), link("Runbook ↗", finding.runbook_url));
 };
 

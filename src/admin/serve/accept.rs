@@ -2,7 +2,6 @@
 
 use super::response::HttpCaller;
 use std::convert::Infallible;
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,7 +25,7 @@ use crate::net::connections::{Activity, ConnectionLimits, ConnectionSlot, Connec
 use crate::net::listener::Listener;
 use crate::net::peer::Peer;
 use crate::net::stream::disable_delay;
-use crate::tls::{HandshakeError, HandshakeFailure, HttpVersion, Secured, ServerStream, TlsServer, Trust};
+use crate::tls::{HandshakeError, HandshakeFailure, HttpVersion, Secured, ServerStream, TlsServer, lost};
 
 use super::write_timeout::Stalling;
 
@@ -105,7 +104,7 @@ async fn serve_connection(
         Some(tls) => {
             let accepted = tokio::select! {
                 accepted = tls.accept(stream, HttpVersion::Http1) => accepted,
-                () = closed_for(closing, SHUTDOWN_HEAD_TIMEOUT) => return,
+                () = close::cancelled_for(closing, SHUTDOWN_HEAD_TIMEOUT) => return,
                 () = slot.evicted() => return,
             };
             match accepted {
@@ -132,20 +131,6 @@ async fn refuse(failure: HandshakeFailure, peer: Peer) {
         let _ = timeout(REFUSAL_TIMEOUT, stream.write_all(TLS_REQUIRED)).await;
     }
     close::orderly(&mut stream, REFUSAL_TIMEOUT).await;
-}
-
-/// Completes when the client of a connection is not trusted any more, with the reason.
-async fn lost(trust: Option<Trust>) -> String {
-    match trust {
-        Some(mut trust) => trust.lost().await,
-        None => pending().await,
-    }
-}
-
-/// Completes `time` after `closing` was cancelled.
-async fn closed_for(closing: &CancellationToken, time: Duration) {
-    closing.cancelled().await;
-    sleep(time).await;
 }
 
 async fn speak_http1(stream: &mut ServerStream, caller: HttpCaller, router: Router, closing: &CancellationToken) {

@@ -134,7 +134,7 @@ pub(crate) fn read_namespace(reader: &mut Reader, name: &str, default: &Namespac
             true,
             "false: skip Redis; entries live in this replica's memory only and replicas are not kept coherent",
         ),
-        // Not inherited: all namespaces together would reserve more than there is.
+        // A namespace does not inherit it: all of them together would reserve more than L1 has.
         reserved_bytes: reader.size(&path("reserved_bytes"), 0, BYTES, "bytes of l1.size that no other namespace uses"),
         ..policy
     }

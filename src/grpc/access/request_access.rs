@@ -17,6 +17,7 @@ use crate::auth::{
 use crate::cache::caller::CallerKey;
 use crate::cache::error::CacheError;
 use crate::cache::namespace::Namespaces;
+use crate::grpc::method_names::{CallShape, Method};
 use crate::grpc::status::status;
 use crate::net::peer::Peer;
 
@@ -36,17 +37,20 @@ pub struct Admitted(Option<(NamespaceClaims, Arc<Namespaces>)>);
 // === impl RequestAccess ===
 
 impl RequestAccess {
-    /// Finds the caller of a request to a method with this rule. `None` if nothing is decided.
+    /// Finds the caller of a request to a method. `None` if nothing is decided, also later.
     pub fn find(
         connection: &Arc<ConnectionAccess>,
-        rule: Rule,
+        method: &Method,
         headers: &HeaderMap,
     ) -> Result<Option<RequestAccess>, CacheError> {
-        if rule == Rule::Open || !connection.authority().is_on() {
+        let authority = connection.authority();
+        // A stream may last until decisions are switched on.
+        let is_undecided = !authority.is_on();
+        if method.rule == Rule::Open || (is_undecided && method.shape != CallShape::LongLived) {
             return Ok(None);
         }
-        let caller = connection.caller(headers)?;
-        if rule == Rule::Identity && caller.enforced && caller.known == KnownBy::Anonymous {
+        let caller = if is_undecided { authority.undecided_caller() } else { connection.caller(headers)? };
+        if method.rule == Rule::Identity && caller.enforced && caller.known == KnownBy::Anonymous {
             return Err(CacheError::NoCredential);
         }
         let authorization = headers.get(AUTHORIZATION).map(|value| {

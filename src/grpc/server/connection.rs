@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error as _;
-use std::future::{pending, ready};
+use std::future::ready;
 use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ use crate::net::close;
 use crate::net::connections::{Activity, ConnectionSlot, peer_address};
 use crate::net::peer::Peer;
 use crate::net::stream::{Stream, disable_delay};
-use crate::tls::{HandshakeError, HandshakeFailure, HttpVersion, Secured, ServerStream, TlsServer, Trust, split};
+use crate::tls::{HandshakeError, HandshakeFailure, HttpVersion, Secured, ServerStream, TlsServer, Trust, lost, split};
 
 /// The connection preface that an HTTP/2 client sends first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -132,7 +132,7 @@ async fn shake_hands(
             Ok(secured) => return Some(secured),
             Err(failure) => failure,
         },
-        () = cancelled_for(&shared.stop_accepting, PREFACE_GRACE) => return None,
+        () = close::cancelled_for(&shared.stop_accepting, PREFACE_GRACE) => return None,
         () = slot.evicted() => return None,
     };
     tracing::debug!(%peer, %error, "a TLS handshake failed");
@@ -163,7 +163,7 @@ async fn open(
 ) -> Opening {
     let first = tokio::select! {
         first = timeout(shared.http2.first_byte_timeout, stream.read_exact(preface)) => first,
-        () = cancelled_for(&shared.stop_accepting, PREFACE_GRACE) => return Opening::Nothing(PREFACE_GRACE),
+        () = close::cancelled_for(&shared.stop_accepting, PREFACE_GRACE) => return Opening::Nothing(PREFACE_GRACE),
         () = slot.evicted() => return Opening::Evicted,
     };
     match first {
@@ -290,20 +290,6 @@ async fn shutdown_cause(
         // `drain` closes it when its timeout has passed.
         () = shared.stop_accepting.cancelled() => Duration::MAX,
     }
-}
-
-/// Completes when the client of a connection is not trusted any more, with the reason.
-async fn lost(trust: Option<Trust>) -> String {
-    match trust {
-        Some(mut trust) => trust.lost().await,
-        None => pending().await,
-    }
-}
-
-/// Completes `time` after `token` was cancelled.
-async fn cancelled_for(token: &CancellationToken, time: Duration) {
-    token.cancelled().await;
-    sleep(time).await;
 }
 
 fn log_end(ended: Result<(), hyper::Error>, peer: Peer, shared: &ConnectionContext) {

@@ -158,6 +158,24 @@ async fn a_watch_ends_when_its_token_is_withdrawn() {
     assert_eq!(end_of(&mut watcher).await.code(), Code::PermissionDenied);
 }
 
+#[tokio::test]
+async fn a_watch_is_decided_when_decisions_are_switched_on() {
+    let settings = teams(&[("shop", "t", SHOP)]);
+    let off: Vec<_> = settings.iter().filter(|(path, _)| path != "auth.mode").cloned().collect();
+    let replica = start(&off).await;
+    let mut granted = Watcher::open(&replica, bearing("t", watching("cart", None))).await.unwrap();
+    let mut without = Watcher::open(&replica, watching("cart", None)).await.unwrap();
+    for watcher in [&mut granted, &mut without] {
+        watcher.heartbeat().await;
+    }
+    replica.reload_auth(&borrowed(&settings));
+    let end = end_of(&mut without).await;
+    assert_eq!((end.code(), end.reason()), (Code::PermissionDenied, "NOT_GRANTED".to_owned()));
+    for _ in 0..3 {
+        granted.heartbeat().await;
+    }
+}
+
 async fn end_of(watcher: &mut Watcher) -> Status {
     loop {
         match watcher.event().await {

@@ -110,7 +110,7 @@ proptest! {
             prop_assert!(is_same || !theirs.contains(name), "{:?}", name);
         }
         for name in &mine[..2] {
-            // What SCAN finds by a glob is filtered by this.
+            // The scan of a namespace filters by this the names that its glob matches.
             prop_assert_eq!(schema.key_in(name, &names[0]), Some(keys_of[0].as_bytes()));
             prop_assert!(names[0] == names[1] || schema.key_in(name, &names[1]).is_none(), "{:?}", name);
         }

@@ -220,6 +220,6 @@ struct ReclaimStep<'a> {
 async fn step(tier: &RedisL2, step: ReclaimStep<'_>) -> Result<CompletedStep, L2Error> {
     let ReclaimStep { script, partition, namespace, keys, args } = step;
     let timeout = tier.context().clock.now().plus(COMMAND_TIMEOUT).into();
-    // Nothing is announced: the invalidation was.
+    // No message: the invalidation had its own.
     tier.step(SequencedStep { script, partition, namespace, keys, message_head: Vec::new(), args, timeout }).await
 }
