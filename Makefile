@@ -44,10 +44,9 @@ build-tests: $(python)/ready $(grpcurl) ## Build the program and all tests, and 
 	.ci/system cargo cc
 	cargo test --locked --workspace --all-targets --no-run
 
-# The tests of tests/api mostly wait: more of them than cores run at once. All other tests get a thread for each core,
-# because drills load the machine. The two patterns match every test target: a new one whose name begins with "a" runs
-# like tests/api.
-waiting := --test 'a*' -- --test-threads 6
+# The tests of tests/api and tests/faults mostly wait: more of them than cores run at once. All other tests get a thread
+# for each core. The patterns match every test target: a new one whose name begins with "a" or "f" runs like these two.
+waiting := --test '[af]*' -- --test-threads 6
 
 .PHONY: test
 test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcurl and a Python environment when they are missing
@@ -55,7 +54,7 @@ test: $(python)/ready $(grpcurl) ## Run all tests; installs redis-server, grpcur
 	result=0; \
 	export TEST_PYTHON=$(python)/bin/python TEST_GRPCURL=$(grpcurl); \
 	cargo test --locked --workspace --no-fail-fast $(waiting) || result=$$?; \
-	cargo test --locked --workspace --no-fail-fast --lib --bins --benches --examples --test '[!a]*' || result=$$?; \
+	cargo test --locked --workspace --no-fail-fast --lib --bins --benches --examples --test '[!af]*' || result=$$?; \
 	exit $$result
 	cargo test --locked --workspace --doc
 
@@ -142,9 +141,11 @@ $(inferno)/inferno-flamegraph:
 .PHONY: test-instructions
 test-instructions: ## Count instructions of Get, Set and BatchGet by callgrind, beside benches/load/instructions.txt; UPDATE=1 to write it, TWINTIER=PATH for a built program
 	.ci/system cargo cc valgrind
-	cargo build --locked --release --package twintier --package twintier-bench
-	UPDATE=$(UPDATE) PROGRAM=$(if $(TWINTIER),$$(readlink -f "$(TWINTIER)")) \
-	  $${CARGO_TARGET_DIR:-target}/release/twintier-bench instructions
+	[ -n "$(TWINTIER)" ] || $(MAKE) build-release
+	# With --workspace and --examples it shares the dependencies of the tests. The caller's own speed does not matter.
+	cargo build --locked --workspace --examples --bin twintier-bench
+	program=$(TWINTIER); target=$${CARGO_TARGET_DIR:-target}; \
+	UPDATE=$(UPDATE) PROGRAM=$$(readlink -f "$${program:-$$target/release/twintier}") $$target/debug/twintier-bench instructions
 
 .PHONY: audit-cost
 audit-cost: ## Measure the cost of audits for Redis

@@ -229,7 +229,7 @@ async fn no_get_after_the_acknowledgement_returns_the_old_value(mode: Mode) {
             }
         });
     }
-    for round in 0..150 {
+    for round in 0..60 {
         for key in &keys {
             replica.set_tagged(key, &round.to_string(), &["hot"]).await;
         }

@@ -266,14 +266,9 @@ drill!(
     }
 );
 
-drill!(
-    d25_many_readers,
-    Load { keys: 2000, clients: 64, writes: 2, pause: Duration::ZERO, ..Load::default() },
-    World::new(&[]),
-    |world| {
-        world.hold_load().await;
-    }
-);
+drill!(d25_many_readers, Load { keys: 2000, clients: 64, writes: 2, ..Load::default() }, World::new(&[]), |world| {
+    world.hold_load().await;
+});
 
 drill!(d04_messages_come_late, Load::default(), World::new(&[]), |world| {
     for proxy in &world.proxies {

@@ -34,7 +34,7 @@ pub struct Load {
     pub keys: u32,
     /// Share of operations, in percent, that write: two Sets for one Invalidate.
     pub writes: u32,
-    /// Pause of a client between two operations.
+    /// Mean pause of a client between two operations.
     pub pause: Duration,
     /// True if a tenth of the Gets are STRONG. False where a replaced primary keeps answering:
     /// STRONG holds only while a primary is the primary.
@@ -60,7 +60,8 @@ impl Default for Load {
             clients: if at_length() { 48 } else { 12 },
             keys: 24,
             writes: 30,
-            pause: Duration::from_micros(500),
+            // Drills that do not run alone leave the machine to each other.
+            pause: if at_length() { Duration::from_micros(500) } else { Duration::from_millis(20) },
             strong: true,
             value_size: 16,
             call_timeout: Duration::from_secs(4),
@@ -220,7 +221,7 @@ impl Client {
             self.operations.fetch_add(actions.len() as u64, Ordering::Relaxed);
             self.report.history.extend(actions.into_iter().map(operation));
             if !self.load.pause.is_zero() {
-                sleep(self.load.pause).await;
+                sleep(self.random.random_range(Duration::ZERO..self.load.pause * 2)).await;
             }
         }
         self.report
