@@ -90,10 +90,10 @@ async fn run_random_operations(replicas: [&Replica; 2], operations: usize, fault
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_and_redis_agree_after_twenty_thousand_operations() {
+async fn replicas_and_redis_agree_after_thousands_of_operations() {
     let redis = Redis::start().await;
     let (one, two) = (Replica::on(&redis, SHORT_BOUND).await, Replica::on(&redis, SHORT_BOUND).await);
-    run_random_operations([&one, &two], 20_000, async || {}).await;
+    run_random_operations([&one, &two], 6_000, async || {}).await;
     for replica in [&one, &two] {
         let counts = replica.coherence().await;
         assert_eq!((counts.undecodable, counts.lagged), (0, 0));
@@ -106,7 +106,7 @@ async fn replicas_and_redis_agree_after_operations_with_cut_subscriptions() {
     let proxy = Proxy::to(redis.port()).await;
     let (one, two) = (Replica::on(&redis, SHORT_BOUND).await, Replica::connected_to(&proxy.url(), SHORT_BOUND).await);
     two.wait_until_proven().await;
-    run_random_operations([&one, &two], 6_000, async || proxy.reset(Class::Subscription)).await;
+    run_random_operations([&one, &two], 3_000, async || proxy.reset(Class::Subscription)).await;
     // A slow machine subscribes less often than the proxy cuts the subscription.
     while two.coherence().await.disconnects <= 5 {
         run_random_operations([&one, &two], 600, async || proxy.reset(Class::Subscription)).await;

@@ -33,7 +33,7 @@ async fn two_databases_with_one_prefix_receive_separate_messages() {
     }
     for (writer, reader) in [(&staging[0], &production[1]), (&production[0], &staging[1])] {
         let (before, line) = (reader.counts("default").await, reader.coherence().await);
-        for n in 0..1000 {
+        for n in 0..300 {
             writer.set(&format!("other{n}"), "v").await;
             reader.get(&format!("k{}", n % KEYS)).await;
         }
@@ -42,7 +42,7 @@ async fn two_databases_with_one_prefix_receive_separate_messages() {
         assert_eq!(reader.redis().await.foreign_messages, 0);
         // All hits come from memory, unless this machine was too slow to prove it.
         let hits = after.l1_hits - before.l1_hits;
-        assert!(hits >= 950, "{hits} of 1000 from memory");
+        assert!(hits >= 285, "{hits} of 300 from memory");
     }
     for [writer, reader] in [&staging, &production] {
         writer.set("k0", "new").await;
