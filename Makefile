@@ -82,6 +82,42 @@ test-servers: $(servers)/ready ## Run the tests of Redis commands against Redis 
 	    basics:: batches:: conditions:: invalidation:: redis_setup:: selectors:: tokens::; \
 	done
 
+languages := python typescript go java
+
+.PHONY: test-clients
+test-clients: LANGUAGE ?= conformance $(languages) interop
+test-clients: ## Build and test the client libraries; LANGUAGE=python for one of them, TWINTIER=PATH for a built program
+	$(MAKE) $(addprefix test-client-,$(LANGUAGE))
+
+# Each library has a script that installs its packages from their registries, builds it, and tests it.
+client = .ci/system redis-server python-venv; $(built_program); export TWINTIER=$$program
+
+.PHONY: test-client-conformance
+test-client-conformance:
+	$(client); clients/conformance/ci
+
+.PHONY: test-client-python
+test-client-python:
+	$(client); clients/python/ci
+
+.PHONY: test-client-typescript
+test-client-typescript:
+	.ci/system node npm
+	$(client); clients/typescript/ci
+
+.PHONY: test-client-go
+test-client-go: | $(python)/ready
+	$(client); clients/go/ci
+
+.PHONY: test-client-java
+test-client-java:
+	.ci/system javac mvn
+	$(client); clients/java/ci
+
+.PHONY: test-client-interop
+test-client-interop:
+	$(client); clients/conformance/interop
+
 .PHONY: drills
 drills: SECONDS_EACH ?= 30
 drills: operations = $(if $(filter 30,$(SECONDS_EACH)),10000000,1)
