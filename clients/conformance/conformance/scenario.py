@@ -23,6 +23,7 @@ VERBS = {
     "write": {"text", "token", "hashes"},
     "vectors": set(),
     "each": {"steps"},
+    "retry": set(),
 }
 # Verbs whose other entries are arguments of a runner's operation.
 OPERATIONS = {"call", "until", "start"}
@@ -81,8 +82,8 @@ def _check_steps(steps: list[dict[str, Any]], where: str) -> None:
             raise ScenarioError(f"{place}: {verb} needs expect")
         if verb == "start" and "as" not in step:
             raise ScenarioError(f"{place}: start needs as")
-        if verb == "each":
-            _check_steps(step["steps"], place)
+        if verb in ("each", "retry"):
+            _check_steps(step["steps" if verb == "each" else "retry"], place)
 
 
 def verb_of(step: dict[str, Any], place: str = "a step") -> str:
@@ -103,7 +104,7 @@ def _only(row: dict[str, Any], known: set[str], where: str) -> None:
 def substitute(part: Any, variables: dict[str, Any]) -> Any:
     """Replaces `$name` and `${name}`. A text that is nothing else becomes the variable's own value."""
     if isinstance(part, dict):
-        return {substitute(key, variables) if isinstance(key, str) else key: substitute(value, variables) for key, value in part.items()}
+        return _mapping({substitute(key, variables): substitute(value, variables) for key, value in part.items()})
     if isinstance(part, list):
         return [substitute(value, variables) for value in part]
     if not isinstance(part, str):
@@ -113,3 +114,16 @@ def substitute(part: Any, variables: dict[str, Any]) -> Any:
         return variables[whole[1] or whole[2]]
     # What is not a variable stays: `$bytes` and `$text` are markers of values.
     return _VARIABLE.sub(lambda match: str(variables.get(match[1] or match[2], match[0])), part)
+
+
+def _mapping(part: dict[Any, Any]) -> Any:
+    """Computes `{$add: [1, 2]}` and `{$repeat: [text, times]}`, and merges the mapping of `$merge`."""
+    if part.keys() == {"$add"}:
+        return sum(part["$add"])
+    if part.keys() == {"$repeat"}:
+        text, times = part["$repeat"]
+        return text * times
+    if "$merge" in part:
+        merged = part.pop("$merge")
+        return {**part, **merged}
+    return part

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance import pki, rpc, vectors
-from conformance.errors import Mismatch, ScenarioError
+from conformance.errors import Mismatch, RunnerEnded, ScenarioError
 from conformance.expect import differences
 from conformance.processes import PATIENCE
 from conformance.runner import Call, Runner
@@ -64,6 +64,9 @@ class Execution:
             if "each" in step:
                 await self._each(step, variables, here)
                 continue
+            if "retry" in step:
+                await self._retry(step["retry"], variables, here)
+                continue
             substituted = substitute(step, variables)
             try:
                 await self._step(verb_of(step), substituted, variables)
@@ -81,6 +84,20 @@ class Execution:
             inner = {**variables, **row}
             await self._steps(step["steps"], inner, f"{here}[{shown}].")
             variables.update({name: value for name, value in inner.items() if name not in row})
+
+    async def _retry(self, steps: list[dict[str, Any]], variables: dict[str, Any], here: str) -> None:
+        """Repeats steps until all of their expectations hold."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PATIENCE
+        while True:
+            try:
+                return await self._steps(steps, variables, f"{here}.")
+            except RunnerEnded:
+                raise
+            except Mismatch as error:
+                if loop.time() > end:
+                    raise Mismatch(f"{error}\n  repeated for {PATIENCE:.0f} s") from error
+            await asyncio.sleep(_PAUSE)
 
     def _values(self, values: Any) -> list[Any]:
         if values == "runners":
