@@ -29,6 +29,8 @@ VERBS = {
 OPERATIONS = {"call", "until", "start"}
 _KEYS = {"name", "about", "world", "policy", "clients", "steps"}
 _WORLD_KEYS = {"replicas", "settings", "secure", "relays"}
+# Names of mappings that stand for something else: a variable may have the same name.
+MARKERS = {"$text", "$bytes", "$add", "$repeat", "$merge"}
 _VARIABLE = re.compile(r"\$\{([\w.]+)\}|\$(\w+)")
 
 
@@ -106,7 +108,8 @@ def _only(row: dict[str, Any], known: set[str], where: str) -> None:
 def substitute(part: Any, variables: dict[str, Any]) -> Any:
     """Replaces `$name` and `${name}`. A text that is nothing else becomes the variable's own value."""
     if isinstance(part, dict):
-        return _mapping({substitute(key, variables): substitute(value, variables) for key, value in part.items()})
+        pairs = part.items()
+        return _mapping({_key(key, variables): substitute(value, variables) for key, value in pairs})
     if isinstance(part, list):
         return [substitute(value, variables) for value in part]
     if not isinstance(part, str):
@@ -117,12 +120,16 @@ def substitute(part: Any, variables: dict[str, Any]) -> Any:
     return _VARIABLE.sub(lambda match: str(_value(match, variables)), part)
 
 
+def _key(key: Any, variables: dict[str, Any]) -> Any:
+    return key if key in MARKERS else substitute(key, variables)
+
+
 def _value(match: re.Match[str], variables: dict[str, Any]) -> Any:
     """Returns the variable's value, or a part of it: `${case.key}`."""
     value: Any = variables
     for name in (match[1] or match[2]).split("."):
         if not isinstance(value, dict) or name not in value:
-            # What is not a variable stays: `$bytes` and `$text` are markers of values.
+            # What is not a variable stays.
             return match[0]
         value = value[name]
     return value

@@ -15,10 +15,12 @@ from conformance.ports import free_port
 from conformance.processes import PATIENCE, Child
 from conformance.relay import Relay
 
-# Settings of every replica. No random early refresh, no waiting at a stop.
+# Settings of every replica. No random early refresh, no waiting at a stop, and patience with a Redis on a
+# busy machine.
 SETTINGS = {
     "cache": {"early_refresh": 0},
     "drain": {"delay": "0s", "timeout": "5s"},
+    "redis": {"read_timeout": "3s", "write_timeout": "4s", "unresponsive_after": "3s"},
     "warm_start": {"enabled": False},
     "limits": {"namespaces": 4096},
     "admin": {"enabled": False},

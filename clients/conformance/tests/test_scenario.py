@@ -37,7 +37,7 @@ class Scenarios(unittest.TestCase):
                 self.assertIn(words, str(raised.exception))
 
     def test_variables_are_replaced(self) -> None:
-        variables = {"i": 7, "case": {"at": {"key": "k"}, "value": None}}
+        variables = {"i": 7, "bytes": 1, "case": {"at": {"key": "k"}, "value": None}}
         rows = [
             ("$i", 7),
             ("k$i", "k7"),
