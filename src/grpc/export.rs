@@ -249,18 +249,18 @@ impl Export {
     fn position(&self) -> ExportCursor {
         match &self.next {
             // A step that does not end in one call is repeated with fewer keys.
-            _ if !self.keys.is_empty() => ExportCursor { at: self.step.at.clone(), count: self.step.count_after(false) },
+            _ if !self.keys.is_empty() => {
+                ExportCursor { at: self.step.at.clone(), count: self.step.count_after(false) }
+            }
             Some(next) => ExportCursor { at: next.clone(), count: self.step.count },
             None => self.step.clone(),
         }
     }
 
-    /// Returns true if the caller may export the key.
+    /// Returns true if the caller may read the key.
     fn is_granted(&self, key: &ScannedKey) -> bool {
-        self.service.access.as_ref().is_none_or(|access| {
-            access.shows_namespace(Verb::Admin, &key.namespace)
-                && access.shows(&Demand::key(Verb::Read, &key.namespace, &key.key))
-        })
+        let demand = Demand::key(Verb::Read, &key.namespace, &key.key);
+        self.service.access.as_ref().is_none_or(|access| access.shows(&demand))
     }
 
     /// Returns the deadline of the next call to the store.

@@ -19,7 +19,8 @@ use crate::cache::tier::bus::{Change, Effect};
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
     BoxFuture, CallContext, Current, EntryStore, FleetBarrier, KeyScan, L2Error, Mode, ReadResult, Removal,
-    RemoveResult, ScanPosition, ScannedKey, ScannedKeys, Timeout, Touch, Touched, TouchedEntry, TtlChange, Write, WriteResult,
+    RemoveResult, ScanPosition, ScannedKey, ScannedKeys, Timeout, Touch, Touched, TouchedEntry, TtlChange, Write,
+    WriteResult,
 };
 use crate::cache::version::Version;
 

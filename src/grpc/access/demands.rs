@@ -144,7 +144,7 @@ impl Guarded for pb::HotKeysRequest {
 impl Guarded for pb::ExportEntriesRequest {
     fn ask(&self) -> Ask<'_> {
         if self.namespaces.is_empty() {
-            return Ask::Somewhere(Verb::Admin);
+            return one(Demand::everywhere(Verb::Admin));
         }
         // Of the keys, the response has those that the caller may read.
         let demand = |(verb, name)| Demand { verb, place: Place::Namespace(name), names: Names::Unnamed };

@@ -65,10 +65,8 @@ pub fn export(context: &RequestContext, request: &pb::ExportEntriesRequest) -> R
 pub fn exported_entry(key: &Key, entry: Entry, now: Moment) -> pb::ExportedEntry {
     let left = |moment: Moment| (moment != Moment::FOREVER).then(|| to_wire(whole_millis(moment.since(now))));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let sliding = entry.sliding.map(|sliding| pb::Sliding {
-        idle: Some(to_wire(sliding.idle)),
-        max_ttl: left(sliding.until),
-    });
+    let sliding =
+        entry.sliding.map(|sliding| pb::Sliding { idle: Some(to_wire(sliding.idle)), max_ttl: left(sliding.until) });
     pb::ExportedEntry {
         namespace: key.namespace().name().to_owned(),
         key: text(key.bytes()),
