@@ -12,17 +12,17 @@ const COUNTING: &str = "{spinner} {msg}  {elapsed}";
 const MEASURING: &str = "{bar:30} {percent}%  {msg}  {elapsed}, {eta} left";
 
 /// The progress line.
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     bar: ProgressBar,
     entries: u64,
 }
 
-// === impl Progress ===
+// === impl ProgressLine ===
 
-impl Progress {
+impl ProgressLine {
     /// Creates a line that counts entries, beside a bar if `total_bytes` is known. `is_quiet` hides
     /// it.
-    pub fn new(total_bytes: Option<u64>, is_quiet: bool) -> Progress {
+    pub fn new(total_bytes: Option<u64>, is_quiet: bool) -> ProgressLine {
         // Hidden if standard error is no terminal.
         let target = if is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(total_bytes, target);
@@ -32,7 +32,7 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(TICK_INTERVAL);
-        Progress { bar, entries: 0 }
+        ProgressLine { bar, entries: 0 }
     }
 
     /// Counts entries.
@@ -52,7 +52,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     /// Clears the line.
     fn drop(&mut self) {
         self.bar.finish_and_clear();

@@ -130,9 +130,10 @@ impl Export {
             if stops || self.entry_bytes >= MAX_MESSAGE_BYTES {
                 return Ok(self.response(stops));
             }
-            match self.keys.is_empty() {
-                true => self.scan().await?,
-                false => self.read_slice().await?,
+            if self.keys.is_empty() {
+                self.scan().await?;
+            } else {
+                self.read_slice().await?;
             }
         }
     }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tonic::Status;
 use twintier::pb;
+use twintier::pb::admin_service_client::AdminServiceClient;
 use twintier::pb::exported_entry::Content;
 
 use crate::harness::{
-    Cluster, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, eventually, in_both_modes, set_request, whole_namespace,
+    Cluster, Mode, Redis, Refusal as _, Replica, SHORT_BOUND, Wire, eventually, in_both_modes, set_request,
+    whole_namespace,
 };
 
 in_both_modes! {
@@ -246,9 +248,34 @@ async fn a_cursor_is_valid_at_another_replica_until_redis_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_ends_with_a_cursor_when_its_connection_is_renewed() {
+    let redis = Redis::start().await;
+    let (one, other) =
+        (Replica::on(&redis, &[]).await, Replica::on(&redis, &[("server.max_connection_age", "1s")]).await);
+    let value = "v".repeat(300_000);
+    for n in 0..60 {
+        one.set(&format!("k{n}"), &value).await;
+    }
+    let wire = Wire::connect(other.address).await;
+    let mut stream = AdminServiceClient::new(wire.clone()).export_entries(of(&["default"])).await.unwrap().into_inner();
+    let mut responses = vec![stream.message().await.unwrap().unwrap()];
+    // The server cannot send more than the windows of the connection before they are read.
+    let get = || pb::GetRequest { key: "k0".into(), metadata_only: true, ..Default::default() };
+    eventually("the connection takes no new call", async || wire.client().get(get()).await.is_err()).await;
+    while let Some(response) = stream.message().await.unwrap() {
+        responses.push(response);
+    }
+    let last = responses.last().unwrap().clone();
+    assert!(!last.complete, "the call ends before the export does");
+    responses.extend(export(&one, pb::ExportEntriesRequest { cursor: last.cursor, ..of(&["default"]) }).await);
+    let keys: BTreeSet<_> = responses.iter().flat_map(|response| &response.entries).map(|entry| &entry.key).collect();
+    assert_eq!(keys.len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_ends_with_an_error_while_redis_is_away() {
     let redis = Redis::start().await;
-    let replica = Replica::on(&redis, &[SHORT_BOUND]).await;
+    let replica = Replica::on(&redis, SHORT_BOUND).await;
     replica.set("k", "v").await;
     redis.freeze();
     eventually("the export fails", async || {

@@ -71,15 +71,28 @@ fn commands(command: &clap::Command, found: &mut Vec<(String, BTreeSet<String>)>
     command.get_subcommands().for_each(|command| commands(command, found));
 }
 
+/// Removes each character that another one is printed over, as bold letters are.
+fn without_overstrikes(text: &str) -> String {
+    let mut plain = String::new();
+    for character in text.chars() {
+        if character == '\u{8}' {
+            plain.pop();
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
 /// Formats a page as `man` shows it. Without `man`, removes the marks of its source.
 fn shown(page: &Path) -> String {
     let mut man = Command::new("man");
     man.args(["--local-file", "--warnings=all", "--encoding=utf8"]).arg(page);
-    man.envs([("MANWIDTH", "200"), ("MAN_KEEP_FORMATTING", "0"), ("LC_ALL", "C.UTF-8")]);
+    man.envs([("MANWIDTH", "200"), ("LC_ALL", "C.UTF-8")]);
     if Command::new("groff").arg("--version").output().is_ok() && man.output().is_ok_and(|done| done.status.success()) {
         let done = man.output().unwrap();
         assert!(done.stderr.is_empty(), "{}: {}", page.display(), String::from_utf8_lossy(&done.stderr));
-        return String::from_utf8(done.stdout).unwrap();
+        return without_overstrikes(&String::from_utf8(done.stdout).unwrap());
     }
     std::fs::read_to_string(page).unwrap().replace("\\fB", "").replace("\\fR", "").replace("\\-", "-")
 }

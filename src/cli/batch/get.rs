@@ -13,7 +13,7 @@ use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::get::{document, verdict};
 use crate::cli::output::{Output, emit};
-use crate::cli::progress::Progress;
+use crate::cli::progress::ProgressLine;
 use crate::cli::{table, units};
 use crate::pb;
 use crate::pb::batch_get_item::Result as Found;
@@ -56,7 +56,7 @@ pub struct BatchGetArgs {
 impl BatchGetArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
         let connection = ServiceConnection::new(&self.server)?;
-        let (mut keys, mut progress) = (self.keys.open(self.size)?, Progress::new(None, false));
+        let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new(None, false));
         let mut whole = Output::default();
         let mut last_token = String::new();
         let mut is_first = true;

@@ -9,7 +9,7 @@ use crate::cli::batch::keys::KeyArgs;
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, emit};
-use crate::cli::progress::Progress;
+use crate::cli::progress::ProgressLine;
 use crate::cli::{json, table};
 use crate::pb;
 
@@ -44,7 +44,7 @@ pub struct BatchInvalidateArgs {
 impl BatchInvalidateArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
         let connection = ServiceConnection::new(&self.server)?;
-        let (mut keys, mut progress) = (self.keys.open(self.size)?, Progress::new(None, false));
+        let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new(None, false));
         let mut whole = Output::default();
         let mut last_token = String::new();
         let mut is_first = true;

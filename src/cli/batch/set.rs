@@ -14,7 +14,7 @@ use crate::cli::batch::item_error::{exit, put_error, words};
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, emit};
-use crate::cli::progress::Progress;
+use crate::cli::progress::ProgressLine;
 use crate::cli::{entry_line, json, units};
 use crate::pb;
 
@@ -82,7 +82,7 @@ impl BatchSetArgs {
         };
         let mut lines = BufReader::new(source);
         let (connection, mut tally, mut progress) =
-            (ServiceConnection::new(&self.server)?, BatchTally::default(), Progress::new(None, false));
+            (ServiceConnection::new(&self.server)?, BatchTally::default(), ProgressLine::new(None, false));
         let mut number = 0;
         let ended = self.store(&connection, &mut lines, &mut number, &mut tally, &mut progress).await;
         drop(progress);
@@ -104,7 +104,7 @@ impl BatchSetArgs {
         lines: &mut impl BufRead,
         number: &mut u64,
         tally: &mut BatchTally,
-        progress: &mut Progress,
+        progress: &mut ProgressLine,
     ) -> Result<(), CliError> {
         let name = self.file.display().to_string();
         loop {

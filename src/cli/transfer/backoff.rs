@@ -7,17 +7,17 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5
 
 /// Pauses that double, within a number of retries.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub(super) struct RetryBackoff {
     limit: u32,
     retries: u32,
 }
 
-// === impl Backoff ===
+// === impl RetryBackoff ===
 
-impl Backoff {
+impl RetryBackoff {
     /// Creates a backoff of at most `limit` retries.
-    pub fn new(limit: u32) -> Backoff {
-        Backoff { limit, retries: 0 }
+    pub fn new(limit: u32) -> RetryBackoff {
+        RetryBackoff { limit, retries: 0 }
     }
 
     /// Returns the pause before the next attempt, at least `least`. `None` if there is none left.
@@ -43,12 +43,12 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_limit_and_end() {
-        let mut backoff = Backoff::new(9);
+        let mut backoff = RetryBackoff::new(9);
         let pauses: Vec<_> = std::iter::from_fn(|| backoff.next(Duration::ZERO)).collect();
         assert_eq!(pauses.len(), 9);
         assert!(pauses[0] <= PAUSES[0] && pauses[8] >= PAUSES[1] / 2, "{pauses:?}");
         backoff.reset();
         assert_eq!(backoff.next(Duration::from_secs(60)), Some(Duration::from_secs(60)));
-        assert_eq!(Backoff::new(0).next(Duration::ZERO), None);
+        assert_eq!(RetryBackoff::new(0).next(Duration::ZERO), None);
     }
 }

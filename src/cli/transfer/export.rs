@@ -8,13 +8,13 @@ use std::time::SystemTime;
 use clap::Args;
 use serde_json::json;
 
-use super::backoff::Backoff;
+use super::backoff::RetryBackoff;
 use super::export_line::line;
 use crate::cli::args::{OutputFormat, ServerArgs};
 use crate::cli::connection::{ServiceConnection, admin};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, emit};
-use crate::cli::progress::Progress;
+use crate::cli::progress::ProgressLine;
 use crate::cli::units;
 use crate::pb;
 
@@ -51,6 +51,9 @@ pub struct ExportArgs {
     pub(in crate::cli) server: ServerArgs,
 }
 
+/// Writes lines to the file.
+type LineWriter = Box<dyn FnMut(&[u8]) -> Result<(), CliError> + Send>;
+
 /// Result so far.
 #[derive(Default)]
 struct ExportTally {
@@ -69,8 +72,8 @@ impl ExportArgs {
         let connection = ServiceConnection::new(&self.server)?;
         let mut tally = ExportTally { cursor: self.cursor.clone(), ..ExportTally::default() };
         let mut write = self.writer()?;
-        let mut progress = Progress::new(None, self.quiet);
-        let mut backoff = Backoff::new(self.retries);
+        let mut progress = ProgressLine::new(None, self.quiet);
+        let mut backoff = RetryBackoff::new(self.retries);
         while !tally.complete {
             let before = tally.cursor.clone();
             let called = self.call(&connection, &mut tally, &mut write, &mut progress).await;
@@ -81,7 +84,7 @@ impl ExportArgs {
             let pause = failure.retry_after().and_then(|least| backoff.next(least));
             let Some(pause) = pause else {
                 drop(progress);
-                Output { notes: tally.stopped(), ..Output::default() }.print()?;
+                Output { notes: tally.stopped(self.server.output), ..Output::default() }.print()?;
                 return Err(failure);
             };
             tokio::time::sleep(pause).await;
@@ -97,7 +100,7 @@ impl ExportArgs {
         connection: &ServiceConnection<'_>,
         tally: &mut ExportTally,
         write: &mut dyn FnMut(&[u8]) -> Result<(), CliError>,
-        progress: &mut Progress,
+        progress: &mut ProgressLine,
     ) -> Result<(), CliError> {
         let request = pb::ExportEntriesRequest {
             namespaces: self.namespaces.clone(),
@@ -117,7 +120,7 @@ impl ExportArgs {
     }
 
     /// Opens the file. Returns the function that writes to it.
-    fn writer(&self) -> Result<Box<dyn FnMut(&[u8]) -> Result<(), CliError> + Send>, CliError> {
+    fn writer(&self) -> Result<LineWriter, CliError> {
         let name = self.file.display().to_string();
         if name == "-" {
             return Ok(Box::new(emit));
@@ -144,7 +147,10 @@ impl ExportTally {
     }
 
     /// Returns how to continue after a failure.
-    fn stopped(&self) -> String {
+    fn stopped(&self, output: OutputFormat) -> String {
+        if output == OutputFormat::Json {
+            return format!("{}\n", json!({ "exported": self.entries, "cursor": self.cursor }));
+        }
         let begun = format!("stopped: {} entries are written\n", units::count(self.entries));
         match self.cursor.as_str() {
             "" => begun,
@@ -179,7 +185,9 @@ mod tests {
         let mut tally = ExportTally::default();
         let entries = vec![pb::ExportedEntry::default(); 2];
         tally.add(pb::ExportEntriesResponse { entries, cursor: "c".into(), ..Default::default() });
-        assert_eq!(tally.stopped(), "stopped: 2 entries are written\ncontinue with --cursor c\n");
+        let stopped = "stopped: 2 entries are written\ncontinue with --cursor c\n";
+        assert_eq!(tally.stopped(OutputFormat::Text), stopped);
+        assert_eq!(tally.stopped(OutputFormat::Json), "{\"cursor\":\"c\",\"exported\":2}\n");
         assert_eq!(tally.summary(OutputFormat::Text), "2 exported\n");
         tally.add(pb::ExportEntriesResponse { skipped: 1, withheld: 3, complete: true, ..Default::default() });
         assert_eq!(tally.summary(OutputFormat::Text), "2 exported, 1 skipped (not live), 3 withheld (not granted)\n");

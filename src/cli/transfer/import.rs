@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::chunk::Chunk;
 use super::lane::{Lane, LaneRules};
-use super::lines::{Line, Lines};
-use super::tally::Tally;
+use super::lines::{NumberedLine, NumberedLines};
+use super::tally::ImportTally;
 use crate::cli::args::ServerArgs;
 use crate::cli::connection::ServiceConnection;
 use crate::cli::entry_line::Fields;
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
-use crate::cli::progress::Progress;
+use crate::cli::progress::ProgressLine;
 use crate::pb;
 use crate::pb::set_request::{Condition, Expiry};
 
@@ -77,7 +77,7 @@ pub struct ImportArgs {
 /// The parts of an import that reads lines.
 struct Feed<'a> {
     args: &'a ImportArgs,
-    tally: &'a RefCell<Tally>,
+    tally: &'a RefCell<ImportTally>,
     stop: &'a CancellationToken,
     lanes: Vec<mpsc::Sender<Chunk>>,
     /// Chunks that are not full yet, by lane and namespace.
@@ -90,9 +90,9 @@ struct Feed<'a> {
 impl ImportArgs {
     pub(in crate::cli) async fn run(self) -> Result<Output, CliError> {
         let connection = ServiceConnection::new(&self.server)?;
-        let lines = Lines::open(&self.file)?;
+        let lines = NumberedLines::open(&self.file)?;
         let source = lines.name.clone();
-        let tally = RefCell::new(Tally::new(self.server.output, Progress::new(lines.size, self.quiet)));
+        let tally = RefCell::new(ImportTally::new(self.server.output, ProgressLine::new(lines.size, self.quiet)));
         let stop = CancellationToken::new();
         let (retries, continues, if_absent) = (self.retries, self.continue_on_error, self.if_absent);
         let rules = LaneRules { source: &source, retries, continues, if_absent };
@@ -135,7 +135,7 @@ impl ImportArgs {
 
 impl Feed<'_> {
     /// Reads all lines, and sends their entries to the lanes.
-    async fn run(mut self, mut lines: Lines) -> Result<(), CliError> {
+    async fn run(mut self, mut lines: NumberedLines) -> Result<(), CliError> {
         let interrupted = tokio::signal::ctrl_c();
         tokio::pin!(interrupted);
         loop {
@@ -161,7 +161,7 @@ impl Feed<'_> {
     }
 
     /// Adds the entry of a line to its chunk.
-    async fn take(&mut self, line: Line, source: &str) -> Result<(), CliError> {
+    async fn take(&mut self, line: NumberedLine, source: &str) -> Result<(), CliError> {
         let number = line.number;
         self.bytes += line.bytes.len() as u64;
         self.tally.borrow().progress.set_bytes(self.bytes);

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use super::backoff::Backoff;
+use super::backoff::RetryBackoff;
 use super::chunk::Chunk;
-use super::tally::Tally;
+use super::tally::ImportTally;
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::units;
@@ -20,7 +20,7 @@ use crate::pb;
 /// A lane.
 pub(super) struct Lane<'a> {
     pub connection: &'a ServiceConnection<'a>,
-    pub tally: &'a RefCell<Tally>,
+    pub tally: &'a RefCell<ImportTally>,
     /// Cancelled when the import has failed or was interrupted.
     pub stop: &'a CancellationToken,
     pub rules: LaneRules<'a>,
@@ -66,7 +66,7 @@ impl Lane<'_> {
 
     /// Stores a chunk. Returns false if the import was stopped before.
     async fn store(&self, chunk: &mut Chunk) -> Result<bool, CliError> {
-        let mut backoff = Backoff::new(self.rules.retries);
+        let mut backoff = RetryBackoff::new(self.rules.retries);
         while !chunk.items.is_empty() {
             let set = async |channel, request| cache(channel).batch_set(request).await;
             let unsettled = match self.connection.call(chunk.request(), set).await {

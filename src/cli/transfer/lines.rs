@@ -14,53 +14,53 @@ const LONGEST: u64 = 1 << 30;
 const READ_AHEAD: usize = 64;
 
 /// One line.
-pub(super) struct Line {
+pub(super) struct NumberedLine {
     /// Number of the line, from 1.
     pub number: u64,
     pub bytes: Vec<u8>,
 }
 
 /// The lines of a source.
-pub(super) struct Lines {
+pub(super) struct NumberedLines {
     /// Name of the source, for errors.
     pub name: String,
     /// Bytes of the source. `None` if unknown.
     pub size: Option<u64>,
-    received: mpsc::Receiver<io::Result<Line>>,
+    received: mpsc::Receiver<io::Result<NumberedLine>>,
 }
 
-// === impl Lines ===
+// === impl NumberedLines ===
 
-impl Lines {
+impl NumberedLines {
     /// Opens a file; `-` is standard input.
-    pub fn open(path: &Path) -> Result<Lines, CliError> {
+    pub fn open(path: &Path) -> Result<NumberedLines, CliError> {
         let name = path.display().to_string();
         if name == "-" {
-            return Ok(Lines::of(name, None, io::stdin()));
+            return Ok(NumberedLines::of(name, None, io::stdin()));
         }
         let file = File::open(path).map_err(CliError::io(&name))?;
         let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
-        Ok(Lines::of(name, size, file))
+        Ok(NumberedLines::of(name, size, file))
     }
 
-    fn of(name: String, size: Option<u64>, source: impl Read + Send + 'static) -> Lines {
+    fn of(name: String, size: Option<u64>, source: impl Read + Send + 'static) -> NumberedLines {
         let (sender, received) = mpsc::channel(READ_AHEAD);
         tokio::task::spawn_blocking(move || read(BufReader::new(source), &sender));
-        Lines { name, size, received }
+        NumberedLines { name, size, received }
     }
 
     /// Returns the next line; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<Line>, CliError> {
+    pub async fn next(&mut self) -> Result<Option<NumberedLine>, CliError> {
         self.received.recv().await.transpose().map_err(CliError::io(&self.name))
     }
 }
 
-fn read(mut source: impl BufRead, sender: &mpsc::Sender<io::Result<Line>>) {
+fn read(mut source: impl BufRead, sender: &mpsc::Sender<io::Result<NumberedLine>>) {
     for number in 1.. {
         let mut bytes = Vec::new();
         let line = match source.by_ref().take(LONGEST).read_until(b'\n', &mut bytes) {
             Ok(0) => return,
-            Ok(_) => Ok(Line { number, bytes }),
+            Ok(_) => Ok(NumberedLine { number, bytes }),
             Err(error) => Err(error),
         };
         let is_last = line.is_err();
@@ -76,7 +76,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_have_their_numbers() {
-        let mut lines = Lines::of("x".to_owned(), None, &b"a\n\nb"[..]);
+        let mut lines = NumberedLines::of("x".to_owned(), None, &b"a\n\nb"[..]);
         let mut read = Vec::new();
         while let Some(line) = lines.next().await.expect("read") {
             read.push((line.number, String::from_utf8(line.bytes).expect("text")));

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::cli::args::OutputFormat;
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, emit};
-use crate::cli::progress::Progress;
+use crate::cli::progress::ProgressLine;
 use crate::cli::units;
 
 /// Exit code if a line is rejected, and if an entry is not stored because of a condition.
@@ -25,7 +25,7 @@ pub(super) struct LineReport<'a> {
 }
 
 /// Results so far.
-pub(super) struct Tally {
+pub(super) struct ImportTally {
     output: OutputFormat,
     counts: BTreeMap<String, u64>,
     exit: u8,
@@ -35,15 +35,15 @@ pub(super) struct Tally {
     read: u64,
     /// The error that ended the import.
     pub failure: Option<CliError>,
-    pub progress: Progress,
+    pub progress: ProgressLine,
 }
 
-// === impl Tally ===
+// === impl ImportTally ===
 
-impl Tally {
-    pub fn new(output: OutputFormat, progress: Progress) -> Tally {
+impl ImportTally {
+    pub fn new(output: OutputFormat, progress: ProgressLine) -> ImportTally {
         let (counts, open) = (BTreeMap::new(), BTreeSet::new());
-        Tally { output, counts, exit: 0, open, read: 0, failure: None, progress }
+        ImportTally { output, counts, exit: 0, open, read: 0, failure: None, progress }
     }
 
     /// Records that a chunk begins with this line.
@@ -63,6 +63,9 @@ impl Tally {
 
     /// Counts entries.
     pub fn count(&mut self, outcome: &str, entries: usize) {
+        if entries == 0 {
+            return;
+        }
         *self.counts.entry(outcome.to_owned()).or_default() += entries as u64;
         self.progress.add(entries);
     }
@@ -147,8 +150,8 @@ impl LineReport<'_> {
 mod tests {
     use super::*;
 
-    fn tally(output: OutputFormat) -> Tally {
-        Tally::new(output, Progress::new(None, true))
+    fn tally(output: OutputFormat) -> ImportTally {
+        ImportTally::new(output, ProgressLine::new(None, true))
     }
 
     #[test]
