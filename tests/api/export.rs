@@ -213,6 +213,7 @@ async fn invalid_exports_are_refused_by_field(mode: Mode) {
 async fn an_export_scans_every_primary_of_a_cluster() {
     let cluster = Cluster::start(&[]).await;
     let replica = Replica::connected_to(&cluster.url(), &[]).await;
+    replica.wait_until_proven().await;
     let all: BTreeSet<String> = (0..200).map(|n| format!("default/k{n}")).collect();
     for n in 0..200 {
         replica.set(&format!("k{n}"), "v").await;
@@ -240,6 +241,7 @@ async fn a_cursor_is_valid_at_another_replica_until_redis_restarts() {
     };
     assert_eq!(keys(&[vec![first.clone()], rest].concat()).len(), 400);
 
+    redis.kill9();
     redis.restart().await;
     eventually("the replica has met the new server", async || {
         call(&other, from(&first.cursor)).await.is_ok_and(|responses| responses.iter().any(|one| one.restarted))
@@ -250,8 +252,9 @@ async fn a_cursor_is_valid_at_another_replica_until_redis_restarts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_ends_with_a_cursor_when_its_connection_is_renewed() {
     let redis = Redis::start().await;
-    let (one, other) =
-        (Replica::on(&redis, &[]).await, Replica::on(&redis, &[("server.max_connection_age", "1s")]).await);
+    // Slices of eight entries, until their sizes are known.
+    let renewed = [("server.max_connection_age", "1s"), ("server.max_bytes_in_flight", "16MiB")];
+    let (one, other) = (Replica::on(&redis, &[]).await, Replica::on(&redis, &renewed).await);
     let value = "v".repeat(300_000);
     for n in 0..60 {
         one.set(&format!("k{n}"), &value).await;
