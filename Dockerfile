@@ -69,5 +69,6 @@ USER 65532:65532
 EXPOSE 50051 9090
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 CMD ["/usr/local/bin/twintier", "health", "liveness"]
+# The program prints completions of shells and manual pages: docs/install.md.
 ENTRYPOINT ["/usr/local/bin/twintier"]
 CMD ["serve"]

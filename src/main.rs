@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use tokio::runtime::{Builder, Runtime};
 use twintier::app::{App, Observers};
 use twintier::cache::fleet::replica::Replica;
@@ -32,6 +32,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => runtime.block_on(serve(args)),
         Command::Config(command) => config_command(command),
         Command::Auth(command) => auth_command(command),
+        Command::Completions(args) => args.run(Cli::command()),
+        Command::Man(args) => args.run(Cli::command()),
         Command::Client(command) => runtime.block_on(cli::run(command)),
     };
     runtime.shutdown_timeout(Duration::from_millis(100));

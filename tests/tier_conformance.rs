@@ -17,6 +17,8 @@ mod leases;
 mod reads;
 #[path = "tier_conformance/returning_server.rs"]
 mod returning_server;
+#[path = "tier_conformance/scans.rs"]
+mod scans;
 #[path = "tier_conformance/selectors.rs"]
 mod selectors;
 #[path = "tier_conformance/trips.rs"]
@@ -315,6 +317,7 @@ async fn conforms(fixture: Fixture) {
     inspect::a_lease_is_reported_while_it_is_held(&fixture).await;
     inspect::a_stored_entry_is_reported_live_or_expired(&fixture).await;
     inspect::the_selector_that_invalidated_an_entry_is_reported(&fixture).await;
+    scans::every_key_of_a_namespace_is_found(&fixture).await;
     selectors::conform(&fixture).await;
     leases::conform(&fixture).await;
     fixture.l2.close().await;

@@ -21,6 +21,13 @@ macro_rules! not_asked {
         fn namespaces(&self, _: Moment) -> BoxFuture<'_, Result<std::collections::BTreeSet<String>, L2Error>> {
             unreachable!("not called in these tests")
         }
+        fn scan_keys<'a>(
+            &'a self,
+            _: $crate::cache::tier::KeyScan<'a>,
+            _: Moment,
+        ) -> BoxFuture<'a, Result<$crate::cache::tier::ScannedKeys, L2Error>> {
+            unreachable!("not called in these tests")
+        }
         fn barrier(&self) -> Box<dyn $crate::cache::tier::FleetBarrier + '_> {
             unreachable!("not called in these tests")
         }
@@ -115,9 +122,13 @@ impl L1 for MapL1 {
     }
 
     fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<CachedEntry>) -> ControlFlow<()>) {
-        let copy = |(key, held): (&Key, &Arc<CachedEntry>)| (key.clone(), held.clone());
-        let all: Vec<_> = self.0.lock().expect("no panic").iter().map(copy).collect();
+        let all = self.part(0).unwrap_or_default();
         let _ = all.iter().try_for_each(|(key, held)| visit(key, held));
+    }
+
+    fn part(&self, number: usize) -> Option<Vec<(Key, Arc<CachedEntry>)>> {
+        let copy = |(key, held): (&Key, &Arc<CachedEntry>)| (key.clone(), held.clone());
+        (number == 0).then(|| self.0.lock().expect("no panic").iter().map(copy).collect())
     }
 
     fn usage(&self) -> L1Usage {

@@ -7,6 +7,7 @@
 use super::args::{ConfigCommand, OutputFormat, ServeArgs};
 use super::auth::AuthCommand;
 use super::batch::BatchCommand;
+use super::completions::CompletionsArgs;
 use super::drain::{DrainArgs, ResetStatsArgs};
 use super::get::GetArgs;
 use super::health::HealthArgs;
@@ -14,11 +15,13 @@ use super::hot_keys::HotKeysArgs;
 use super::inspect::InspectArgs;
 use super::invalidate::InvalidateArgs;
 use super::log_level::LogLevelArgs;
+use super::man::ManArgs;
 use super::policy::PolicyCommand;
 use super::release::ReleaseArgs;
 use super::set::SetArgs;
 use super::stats::StatsArgs;
 use super::touch::TouchArgs;
+use super::transfer::{ExportArgs, ImportArgs};
 use super::watch::WatchArgs;
 use std::process::ExitCode;
 
@@ -63,6 +66,10 @@ pub enum Command {
     /// Create a token, or check what an identity may do, without serving
     #[command(subcommand)]
     Auth(AuthCommand),
+    /// Print the script that completes commands and flags in a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of a command, or write all pages
+    Man(ManArgs),
     /// Call a running service
     #[command(flatten)]
     Client(ClientCommand),
@@ -82,6 +89,10 @@ pub enum ClientCommand {
     /// Read, write or remove many entries in one call
     #[command(subcommand)]
     Batch(BatchCommand),
+    /// Write the entries of namespaces as JSON lines
+    Export(ExportArgs),
+    /// Store the entries of JSON lines
+    Import(Box<ImportArgs>),
     /// Stream changes, one line each
     Watch(WatchArgs),
     /// Give back the lease to fill an entry
@@ -125,6 +136,8 @@ impl ClientCommand {
             ClientCommand::Invalidate(args) => &args.server,
             ClientCommand::Touch(args) => &args.server,
             ClientCommand::Batch(command) => command.server(),
+            ClientCommand::Export(args) => &args.server,
+            ClientCommand::Import(args) => &args.server,
             ClientCommand::Watch(args) => &args.server,
             ClientCommand::Release(args) => &args.server,
             ClientCommand::Stats(args) => &args.server,
@@ -153,6 +166,8 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Invalidate(args) => args.run().await,
         ClientCommand::Touch(args) => args.run().await,
         ClientCommand::Batch(command) => command.run().await,
+        ClientCommand::Export(args) => args.run().await,
+        ClientCommand::Import(args) => args.run().await,
         ClientCommand::Watch(args) => args.run().await,
         ClientCommand::Release(args) => args.run().await,
         ClientCommand::Stats(args) => args.run().await,

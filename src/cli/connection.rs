@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tokio::time::timeout_at;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -63,6 +64,28 @@ impl<'a> ServiceConnection<'a> {
         match tokio::time::timeout(self.args.timeout, rpc(self.channel.clone(), self.request(message))).await {
             Ok(opened) => opened.map(Response::into_inner).map_err(|status| self.failure(status)),
             Err(_) => Err(self.too_late()),
+        }
+    }
+
+    /// Calls `rpc` with `message`, and passes each message of its stream to `receive`. The deadline is
+    /// that of the whole stream.
+    pub async fn stream<Q, A>(
+        &self,
+        message: Q,
+        rpc: impl AsyncFnOnce(Channel, Request<Q>) -> Result<Response<Streaming<A>>, Status>,
+        mut receive: impl FnMut(A) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let until = tokio::time::Instant::now() + self.args.timeout;
+        let mut request = self.request(message);
+        request.set_timeout(self.args.timeout);
+        let opened = timeout_at(until, rpc(self.channel.clone(), request)).await.map_err(|_| self.too_late())?;
+        let mut stream = opened.map_err(|status| self.failure(status))?.into_inner();
+        loop {
+            let message = timeout_at(until, stream.message()).await.map_err(|_| self.too_late())?;
+            match message.map_err(|status| self.failure(status))? {
+                Some(message) => receive(message)?,
+                None => return Ok(()),
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -29,6 +30,12 @@ impl CliError {
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> CliError {
         let what = what.into();
         move |error| CliError::Io { what, error }
+    }
+
+    /// Returns the error of a line of a file.
+    pub fn of_line(source: &str, number: u64, why: &str) -> CliError {
+        let error = io::Error::new(io::ErrorKind::InvalidData, format!("line {number} {why}"));
+        CliError::io(source)(error)
     }
 
     /// Writes the error to standard error. Writes nothing if standard output is a closed pipe.
@@ -71,6 +78,25 @@ impl CliError {
     /// True if the same call may succeed later.
     pub fn may_pass(&self) -> bool {
         self.exit() == 3
+    }
+
+    /// Returns the time after which the same call may succeed. `None` if it will not.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let CliError::Call { status, .. } = self else { return None };
+        let delay = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);
+        match code(status) {
+            Code::Unavailable | Code::DeadlineExceeded => Some(delay.unwrap_or_default()),
+            Code::ResourceExhausted => delay,
+            _ => None,
+        }
+    }
+
+    /// Returns the violations of an invalid request: field and rule.
+    pub fn violations(&self) -> Vec<(String, String)> {
+        let CliError::Call { status, .. } = self else { return Vec::new() };
+        let details = status.get_error_details();
+        let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
+        violations.map(|violation| (violation.field.clone(), violation.description.clone())).collect()
     }
 
     /// True if the service gave this reason.
@@ -208,8 +234,6 @@ pub fn code_name(code: Code) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tonic_types::ErrorDetails;
 
     use super::*;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
+use super::args::OutputFormat;
 use super::error::CliError;
 
 /// Output and exit code of a command.
@@ -27,6 +28,13 @@ impl Output {
         // An error here cannot be reported: standard error is closed.
         let _ = io::stderr().write_all(self.notes.as_bytes());
         Ok(ExitCode::from(self.exit))
+    }
+}
+
+impl Output {
+    /// Prints the output of a command that calls no service. Reports an error as text.
+    pub fn print_or_report(&self) -> ExitCode {
+        self.print().unwrap_or_else(|failure| failure.report(OutputFormat::Text))
     }
 }
 

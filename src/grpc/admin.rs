@@ -7,12 +7,14 @@ use tonic::{Request, Response, Status};
 
 use super::access::{RequestAccess, access_of, authorize, hides_service_policy, name_hot_keys};
 use super::convert::{self, RequestContext};
+use super::export::{Export, ExportContext, ExportResponses};
 use super::log_level::LogLevel;
-use super::middleware::Deadline;
+use super::middleware::{Deadline, StreamLifetime};
 use super::service::CacheApi;
 use super::stats::StatsReporter;
 use super::status::status;
 use crate::auth::{AdminAction, Authority};
+use crate::cache::admission::slot::RequestSlot;
 use crate::cache::clock::Moment;
 use crate::cache::error::CacheError;
 use crate::cache::fleet::policy_sync::PolicySync;
@@ -73,6 +75,21 @@ impl AdminApi {
         let mut response = convert::hot_keys_response(hottest.clone());
         name_hot_keys(access, &hottest, &mut response);
         Ok(response)
+    }
+
+    fn begin_export(&self, request: &Request<pb::ExportEntriesRequest>) -> Result<Export, CacheError> {
+        let plan = convert::export(&self.context, request.get_ref())?;
+        let (observed, extensions) = (&self.reporter.observed, request.extensions());
+        let service = ExportContext {
+            cache: observed.cache.clone(),
+            context: self.context.clone(),
+            access: access_of(extensions).cloned(),
+            account: extensions.get::<RequestSlot>().map(|slot| slot.account().clone()),
+            bytes_limit: observed.admission.bytes_limit(),
+            closing: extensions.get::<StreamLifetime>().map(|lifetime| lifetime.closing.clone()).unwrap_or_default(),
+            deadline: self.deadline(request),
+        };
+        Ok(Export::new(service, plan))
     }
 
     fn do_list_policies(
@@ -175,6 +192,22 @@ impl pb::admin_service_server::AdminService for AdminApi {
     async fn hot_keys(&self, request: Request<pb::HotKeysRequest>) -> Result<Response<pb::HotKeysResponse>, Status> {
         let _granted = authorize(&request, &self.context.namespaces)?;
         answer(self.do_hot_keys(request.get_ref(), access_of(request.extensions())))
+    }
+
+    type ExportEntriesStream = ExportResponses;
+
+    async fn export_entries(
+        &self,
+        request: Request<pb::ExportEntriesRequest>,
+    ) -> Result<Response<ExportResponses>, Status> {
+        let _granted = authorize(&request, &self.context.namespaces)?;
+        let export = self.begin_export(&request).map_err(|error| status(&error))?;
+        if request.get_ref().cursor.is_empty() {
+            let namespace = &request.get_ref().namespaces.join(",");
+            let action = Action { name: "ExportEntries", request: &request, namespace, before: String::new() };
+            self.audit(&action, "");
+        }
+        Ok(Response::new(export.responses()))
     }
 
     async fn list_policies(

@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::convert::{ParsedBatchGet, token_text};
 use super::prepared_items::{ItemWriter, PreparedBatch};
+use super::slices::{MAX_MESSAGE_BYTES, Slices, with_message_bytes};
 use super::status::status;
 use crate::cache::admission::limits::{Account, Admission, TakenAmounts};
 use crate::cache::admission::resource::Resource;
@@ -27,15 +28,6 @@ use crate::pb::PreparedItems as _;
 
 /// The response stream of a BatchGet.
 pub type BatchGetResponses = Pin<Box<dyn Stream<Item = Result<pb::BatchGetResponse, Status>> + Send>>;
-
-/// Maximum size of a message, unless one value alone is larger. By default clients accept 4 MiB.
-const MAX_MESSAGE_BYTES: usize = 1 << 20;
-/// Maximum number of keys in the first slice, whose value sizes are unknown.
-const MAX_FIRST_SLICE_KEYS: usize = 128;
-/// Interval at which room for the next slice is checked.
-const ROOM_POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// Target size of a slice. After a smaller one the slice grows, after a larger one it shrinks.
-const TARGET_SLICE_BYTES: std::ops::Range<usize> = 1 << 20..8 << 20;
 
 /// A running BatchGet.
 pub struct BatchGet {
@@ -56,9 +48,7 @@ pub struct BatchGet {
     token: Token,
     /// Number of keys read so far.
     read: usize,
-    slice: usize,
-    /// Average value size of the last slice in bytes.
-    value_size: usize,
+    slices: Slices,
     /// Messages that are not sent yet. The last one may still grow.
     messages: VecDeque<PreparedBatch>,
     writer: ItemWriter,
@@ -98,7 +88,8 @@ impl BatchGet {
         let BatchGetContext { cache, load, account, clock, namespaces, value_size } = service;
         let in_flight = parts.namespace.enter()?;
         parts.namespace.admit_many(request.keys.len())?;
-        let first = (load.bytes_limit() / 2 / value_size.max(1)).clamp(1, MAX_FIRST_SLICE_KEYS);
+        let counted = account.clone().filter(|_| !request.metadata_only);
+        let slices = Slices::new(counted, clock.clone(), deadline, load.bytes_limit(), value_size);
         let token = parts.token.clone();
         let size = request.keys.iter().map(|key| key.capacity() + size_of::<String>()).sum();
         let keys_taken = account.as_ref().map(|account| account.charge(Resource::Bytes, size));
@@ -116,8 +107,7 @@ impl BatchGet {
             deadline,
             token,
             read: 0,
-            slice: first,
-            value_size: 0,
+            slices,
             messages: VecDeque::new(),
             writer: ItemWriter::default(),
             held_bytes: None,
@@ -159,12 +149,13 @@ impl BatchGet {
     }
 
     async fn read_slice(&mut self) -> Result<(), CacheError> {
-        let room = self.wait_for_room().await?;
+        self.held_bytes = None;
+        let room = self.slices.wait_for_room(self.keys.len() - self.read).await?;
         let started_at = self.clock.now();
         if started_at >= self.deadline {
             return Err(CacheError::DeadlineExceeded { outcome_unknown_for: None });
         }
-        let last = self.keys.len().min(self.read + self.slice);
+        let last = self.read + self.slices.keys(self.keys.len() - self.read);
         let slice = &self.keys[self.read..last];
         let keys: Vec<KeyRef<'_>> =
             slice.iter().map(|key| KeyRef::new(&self.parts.namespace, key.as_bytes())).collect();
@@ -175,7 +166,7 @@ impl BatchGet {
         let last = self.read + answers.len();
         let names: usize = self.keys[self.read..last].iter().map(String::len).sum();
         self.parts.namespace.charge(bytes + names);
-        self.value_size = bytes / answers.len().max(1);
+        let answered = answers.len();
         let hit = answers.iter().flatten().any(|answer| matches!(answer.outcome, GetOutcome::Hit { .. }));
         for (index, answer) in answers.into_iter().enumerate() {
             self.prepare(self.read + index, answer);
@@ -186,11 +177,7 @@ impl BatchGet {
             let adopted = self.namespaces.find(self.parts.namespace.name());
             adopted.into_iter().for_each(|adopted| self.parts.namespace = adopted);
         }
-        if bytes < TARGET_SLICE_BYTES.start {
-            self.slice = self.slice.saturating_mul(4);
-        } else if bytes > TARGET_SLICE_BYTES.end {
-            self.slice = (self.slice / 2).max(1);
-        }
+        self.slices.record(bytes, answered);
         Ok(())
     }
 }
@@ -221,30 +208,6 @@ impl BatchGet {
 // === impl BatchGet: memory ===
 
 impl BatchGet {
-    /// Waits for room for the next slice, while the caller reads the last one.
-    ///
-    /// The first slice does not wait: its value sizes are unknown.
-    async fn wait_for_room(&mut self) -> Result<Option<TakenAmounts>, CacheError> {
-        self.held_bytes = None;
-        let Some(account) = self.account.clone().filter(|_| self.value_size > 0 && !self.metadata_only) else {
-            return Ok(None);
-        };
-        loop {
-            let keys = self.slice.min(self.keys.len() - self.read);
-            let bytes = keys.saturating_mul(self.value_size);
-            if let Some(room) = account.try_take(Resource::Bytes, with_message_bytes(bytes)) {
-                return Ok(Some(room));
-            }
-            if keys > 1 {
-                self.slice = keys / 2;
-            } else if self.clock.now() < self.deadline {
-                tokio::time::sleep(ROOM_POLL_INTERVAL).await;
-            } else {
-                return Err(CacheError::DeadlineExceeded { outcome_unknown_for: None });
-            }
-        }
-    }
-
     /// Takes room for the values of a slice.
     ///
     /// Values of the first slice that do not fit are dropped and read again later. Returns the
@@ -279,11 +242,6 @@ impl BatchGet {
 
 fn message(items: PreparedBatch, token: String) -> pb::BatchGetResponse {
     pb::BatchGetResponse { items: Vec::new(), token, prepared: Some(Box::new(items)) }
-}
-
-/// Returns the bytes of a slice and of its first encoded message.
-fn with_message_bytes(bytes: usize) -> usize {
-    bytes + bytes.min(MAX_MESSAGE_BYTES) * 9 / 8
 }
 
 fn content_bytes(outcome: &GetOutcome) -> usize {

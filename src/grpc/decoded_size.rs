@@ -216,7 +216,9 @@ fn limit(message: &str, field: &str, limits: &Limits) -> Option<(usize, &'static
         }
         (".twintier.v1.BatchGetRequest" | ".twintier.v1.Keys", "keys") => Some((limits.keys, "keys")),
         (".twintier.v1.SetRequest" | ".twintier.v1.Tags", "tags") => Some((limits.tags, "tags")),
-        (".twintier.v1.InvalidateRequest", "namespaces") => Some((limits.namespaces, "namespaces")),
+        (".twintier.v1.InvalidateRequest" | ".twintier.v1.ExportEntriesRequest", "namespaces") => {
+            Some((limits.namespaces, "namespaces"))
+        }
         (_, "tokens") => Some((limits.tokens, "tokens")),
         _ => None,
     }

@@ -42,6 +42,7 @@ fn a_message_is_measured_at_no_less_than_its_struct() {
         StatsRequest,
         InspectRequest,
         HotKeysRequest,
+        ExportEntriesRequest,
         ListPoliciesRequest,
         SetPolicyRequest,
         ResetPolicyRequest,

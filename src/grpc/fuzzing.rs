@@ -20,7 +20,7 @@ use crate::pb;
 const PARTITIONS: u16 = 16;
 
 /// The requests, in the order of their numbers.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "GetRequest",
     "BatchGetRequest",
     "SetRequest",
@@ -35,6 +35,7 @@ const NAMES: [&str; 14] = [
     "SetPolicyRequest",
     "StatsRequest",
     "SetLogLevelRequest",
+    "ExportEntriesRequest",
 ];
 
 /// The schema, and the type of each request in it.
@@ -125,6 +126,7 @@ fn convert(name: &str, bytes: &[u8]) -> Option<CacheError> {
         "SetPolicyRequest" => decoded(bytes, |context, request| convert::set_policy(context, &request)),
         "StatsRequest" => decoded(bytes, |_, request| convert::stats(&request).map(drop)),
         "SetLogLevelRequest" => decoded(bytes, |_, request| convert::log_level(&request).map(drop)),
+        "ExportEntriesRequest" => decoded(bytes, |context, request| convert::export(context, &request)),
         _ => unreachable!("every request has its conversion"),
     }
 }
@@ -206,6 +208,11 @@ fn other_requests() -> Vec<RequestSeed> {
     };
     let inspect = pb::InspectRequest { namespace: namespace.clone(), key };
     let hot_keys = pb::HotKeysRequest { namespace: namespace.clone(), ..Default::default() };
+    let export = pb::ExportEntriesRequest {
+        namespaces: vec![namespace.clone()],
+        prefix: "user:42".into(),
+        cursor: "1f-0-12-250".into(),
+    };
     let policy = pb::Policy { enabled: Some(true), ..Default::default() };
     let set_policy = pb::SetPolicyRequest { namespace: namespace.clone(), policy: Some(policy) };
     let stats = pb::StatsRequest { namespace, ..Default::default() };
@@ -219,5 +226,6 @@ fn other_requests() -> Vec<RequestSeed> {
         ("set-policy", "SetPolicyRequest", set_policy.encode_to_vec()),
         ("stats", "StatsRequest", stats.encode_to_vec()),
         ("log-level", "SetLogLevelRequest", log_level.encode_to_vec()),
+        ("export", "ExportEntriesRequest", export.encode_to_vec()),
     ]
 }

@@ -8,6 +8,7 @@ mod batch_get;
 mod convert;
 mod decoded_size;
 mod decompression;
+mod export;
 mod fast_get;
 mod fast_set;
 #[cfg(any(test, fuzzing))]
@@ -29,6 +30,7 @@ pub mod rpc_metrics;
 mod rpc_span;
 mod server;
 mod service;
+mod slices;
 mod slow_requests;
 mod stats;
 mod status;

@@ -20,6 +20,7 @@ mod consistency;
 mod degraded;
 mod errors;
 mod expiry;
+mod export;
 mod fleet;
 mod floods;
 // The fault drills share the harness and use more of it.

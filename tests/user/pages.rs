@@ -11,8 +11,9 @@ use crate::process::{Redis, Serving, required_program};
 use crate::readme::{ROOT, paste};
 
 /// Pages whose blocks other tests run: blocks of callers.md and tokens.md need this directory or
-/// start their own servers.
-const RUN_ELSEWHERE: [&str; 5] = ["callers.md", "configuration.md", "consistency.md", "redis.md", "tokens.md"];
+/// start their own servers, and import-export.md reads a plain Redis.
+const RUN_ELSEWHERE: [&str; 6] =
+    ["callers.md", "configuration.md", "consistency.md", "import-export.md", "redis.md", "tokens.md"];
 
 /// A page, split into its blocks.
 #[derive(Default)]
@@ -98,6 +99,34 @@ fn the_pages_work_with_redis() {
         let file = configured(&page, directory.path());
         page.run(&Serving::with_redis(&redis, &["--config", &file]));
     }
+}
+
+/// Runs import-export.md with a Redis that this service does not use as the source of an import.
+fn run_import_export(service: &Serving) {
+    let plain = Redis::start();
+    for (key, value) in [("user:ada", "Ada Lovelace"), ("user:grace", "Grace"), ("user:ö", "\u{1}é\n\"")] {
+        plain.cli(&["SET", key, value, "EX", "600"]);
+    }
+    plain.cli(&["SADD", "user:set", "not a string"]);
+    let mut page = Page::read(&Path::new(ROOT).join("docs/import-export.md"));
+    assert!(page.steps.len() >= 4);
+    for (script, _) in &mut page.steps {
+        *script = script.replace("-h plain-redis", &format!("-s {}", plain.socket()));
+    }
+    page.run(service);
+    let odd = service.client(&["get", "user:ö", "-n", "users"]).assert_exit(0);
+    assert_eq!(odd.text(), "\u{1}é\n\"");
+}
+
+#[test]
+fn the_page_of_imports_works_without_redis() {
+    run_import_export(&Serving::start(&[]));
+}
+
+#[test]
+fn the_page_of_imports_works_with_redis() {
+    let redis = Redis::start();
+    run_import_export(&Serving::with_redis(&redis, &[]));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::sequencer::Local;
 use crate::cache::clock::Moment;
 use crate::cache::coherence;
@@ -16,8 +18,9 @@ use crate::cache::namespace::Namespace;
 use crate::cache::tier::bus::{Change, Effect};
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    BoxFuture, CallContext, Current, EntryStore, FleetBarrier, L2Error, Mode, ReadResult, Removal, RemoveResult,
-    Timeout, Touch, Touched, TouchedEntry, TtlChange, Write, WriteResult,
+    BoxFuture, CallContext, Current, EntryStore, FleetBarrier, KeyScan, L2Error, Mode, ReadResult, Removal,
+    RemoveResult, ScanPosition, ScannedKey, ScannedKeys, Timeout, Touch, Touched, TouchedEntry, TtlChange, Write,
+    WriteResult,
 };
 use crate::cache::version::Version;
 
@@ -80,6 +83,10 @@ impl EntryStore for Local {
         Box::pin(ready(Ok(BTreeSet::new())))
     }
 
+    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, _: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
+        Box::pin(ready(Ok(self.scan_now(scan))))
+    }
+
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, _: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {
         Box::pin(async move { Ok(self.touch_now(key, touch)) })
     }
@@ -112,6 +119,23 @@ impl EntryStore for Local {
 // === impl Local ===
 
 impl Local {
+    /// Searches one part of L1, whatever the number of its keys.
+    fn scan_now(&self, scan: KeyScan<'_>) -> ScannedKeys {
+        let generation = self.epoch();
+        let part = if scan.at.generation == generation { scan.at.part } else { 0 };
+        let Some(entries) = self.l1.part(part) else { return ScannedKeys::default() };
+        let keys = entries.iter().map(|(key, _)| key).filter(|key| {
+            let is_wanted = scan.namespace.is_none_or(|name| name == key.namespace().name());
+            is_wanted && key.bytes().starts_with(scan.begin.as_bytes())
+        });
+        let scanned = |key: &Key| ScannedKey {
+            namespace: key.namespace().name().into(),
+            key: Bytes::copy_from_slice(key.bytes()),
+        };
+        let next = ScanPosition { generation, part: part + 1, cursor: 0 };
+        ScannedKeys { keys: keys.map(scanned).collect(), next: Some(next) }
+    }
+
     fn remove_now(&self, partition: u16, removals: &[Removal], mode: Mode) -> RemoveResult {
         let mut state = self.lock(partition);
         let now = self.clock.now();

@@ -40,6 +40,11 @@ impl Local {
         Local { epoch, partitions, sweep, l1, coherence, clock }
     }
 
+    /// Returns the epoch of this run.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     pub(super) fn lock(&self, partition: u16) -> MutexGuard<'_, LocalPartition> {
         self.partitions.lock(partition)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::cache::fleet::shared_store::{KeyScan, ReplicaNote, ScannedKeys};
+use crate::cache::fleet::shared_store::ReplicaNote;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::Key;
 use crate::cache::namespace::NamespaceRules;
@@ -50,10 +50,6 @@ impl SharedStore for Shared {
     }
 
     fn hot_keys(&self, _: Duration, _: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>> {
-        unreachable!("not called in these tests")
-    }
-
-    fn scan_keys<'a>(&'a self, _: KeyScan<'a>, _: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
         unreachable!("not called in these tests")
     }
 }

@@ -20,9 +20,6 @@ pub trait SharedStore: Send + Sync + 'static {
     fn save_hot_keys(&self, list: Bytes, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<(), L2Error>>;
     /// Returns the hot-key list that was saved for `lifetime`.
     fn hot_keys(&self, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>>;
-    /// Searches a small part of the shared tier for keys. Their entries may have expired or been
-    /// invalidated.
-    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, deadline: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>>;
     /// Returns the settings if their revision differs from `known`. If they are older than `known`,
     /// they were lost: `known` is written again.
     fn settings<'a>(
@@ -37,35 +34,6 @@ pub trait SharedStore: Send + Sync + 'static {
         fields: &'a [(String, Option<String>)],
         deadline: Moment,
     ) -> BoxFuture<'a, Result<Settings, L2Error>>;
-}
-
-/// A search for keys of one namespace.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyScan<'a> {
-    /// The namespace.
-    pub namespace: &'a str,
-    /// Common beginning of the keys.
-    pub begin: &'a str,
-    /// Position from which to continue.
-    pub at: &'a ScanPosition,
-}
-
-/// Progress of a search: primaries searched, and a cursor of the next one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScanPosition {
-    /// Number of primaries searched to the end.
-    pub primary: usize,
-    /// The cursor. Empty at the beginning.
-    pub cursor: String,
-}
-
-/// Result of one step of a search.
-#[derive(Debug, Default)]
-pub struct ScannedKeys {
-    /// Keys found. One may be found twice.
-    pub keys: Vec<Bytes>,
-    /// Position from which to continue. `None` at the end.
-    pub next: Option<ScanPosition>,
 }
 
 /// A note in the shared store.

@@ -8,14 +8,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hot_key_list;
-use super::shared_store::{KeyScan, ScanPosition};
 use super::warm_start_context::{HOT_KEYS_LIFETIME, SHARED_STORE_TIMEOUT, WarmStartContext};
 use crate::cache::invalidation::selector;
 use crate::cache::key::{Key, KeyRef};
 use crate::cache::namespace::Namespace;
+use crate::cache::tier::{KeyScan, ScanPosition};
 
 /// Most keys of one batch, and most batches per second.
 const TRIP: (usize, usize) = (64, 50);
+/// Approximate number of keys that a step of the search for keys by prefix looks at.
+const SCAN_COUNT: u32 = 500;
 /// Pause after a step of the search for keys by prefix.
 const SCAN_PAUSE: Duration = Duration::from_millis(2);
 
@@ -105,18 +107,18 @@ impl<'a> Loader<'a> {
     /// found, at most `left` keys.
     async fn search(&mut self, namespace: &Arc<Namespace>, prefixes: &[&str], left: &mut usize) {
         let begin = common_begin(prefixes);
-        let (shared_store, clock) = (&self.context.shared_store, &self.context.clock);
+        let (cache, clock) = (&self.context.cache, &self.context.clock);
         let mut position = Some(ScanPosition::default());
         while let Some(at) = position.filter(|_| *left > 0) {
-            let scan = KeyScan { namespace: namespace.name(), begin, at: &at };
-            let page = match shared_store.scan_keys(scan, clock.now().plus(SHARED_STORE_TIMEOUT)).await {
+            let scan = KeyScan { namespace: Some(namespace.name()), begin, at: &at, count: SCAN_COUNT };
+            let page = match cache.scan_keys(scan, clock.now().plus(SHARED_STORE_TIMEOUT)).await {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::warn!(namespace = namespace.name(), %error, "warm start: key search failed");
                     return;
                 }
             };
-            let wanted = page.keys.iter().filter(|key| is_below(key, prefixes));
+            let wanted = page.keys.iter().map(|found| &found.key).filter(|key| is_below(key, prefixes));
             let mut keys: Vec<Key> = wanted.map(|key| KeyRef::new(namespace, key).to_key()).collect();
             keys.retain(|key| !self.seen.contains(key));
             keys.truncate(*left);

@@ -9,6 +9,7 @@ use super::call::{BoxFuture, CallContext, Timeout};
 use super::error::L2Error;
 use super::inspect::Inspected;
 use super::requests::{Current, Mode, ReadResult, Removal, RemoveResult, Touch, Touched, Write, WriteResult};
+use super::scan::{KeyScan, ScannedKeys};
 use crate::cache::clock::Moment;
 use crate::cache::invalidation::selector::Selector;
 use crate::cache::key::Key;
@@ -59,6 +60,8 @@ pub trait EntryStore: Send + Sync + 'static {
     ///
     /// Empty for a store that only this replica writes to.
     fn namespaces(&self, deadline: Moment) -> BoxFuture<'_, Result<BTreeSet<String>, L2Error>>;
+    /// Searches a small part of the entries for keys, without blocking other calls.
+    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, deadline: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>>;
     /// Changes the time to live of the live entry of `key`.
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, deadline: Moment) -> BoxFuture<'a, Result<Touched, L2Error>>;
     /// Returns the facts of the live entry of `key`, for the self-audit. `None` if there is none.

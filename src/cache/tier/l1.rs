@@ -26,6 +26,9 @@ pub trait L1: Send + Sync + 'static {
     /// Visits entries until `visit` breaks: all that are present throughout, and some of the
     /// others.
     fn each(&self, visit: &mut dyn FnMut(&Key, &Arc<CachedEntry>) -> ControlFlow<()>);
+    /// Returns copies of the entries in one of its parts, by number. `None` beyond the last part. An
+    /// entry stays in its part.
+    fn part(&self, number: usize) -> Option<Vec<(Key, Arc<CachedEntry>)>>;
     /// Returns the current usage.
     fn usage(&self) -> L1Usage;
 }

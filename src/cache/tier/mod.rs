@@ -11,6 +11,7 @@ mod l2;
 mod lease_store;
 mod report;
 mod requests;
+mod scan;
 mod status;
 
 pub use call::{BoxFuture, CallContext, Timeout};
@@ -25,4 +26,5 @@ pub use requests::{
     Condition, ConditionFailure, Current, Mode, ReadResult, Removal, RemoveResult, RequestId, Touch, TouchMode,
     Touched, TouchedEntry, TtlChange, Write, WriteResult,
 };
+pub use scan::{KeyScan, ScanPosition, ScannedKey, ScannedKeys};
 pub use status::TierStatus;

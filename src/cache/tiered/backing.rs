@@ -20,7 +20,8 @@ use crate::cache::policy::Switches;
 use crate::cache::single_flight::FetchResult;
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    CallContext, FleetBarrier, L2Error, LeaseStore, Mode, Removal, RemoveResult, Timeout, Touch, Touched, Write,
+    CallContext, FleetBarrier, KeyScan, L2Error, LeaseStore, Mode, ReadResult, Removal, RemoveResult, ScannedKeys,
+    Timeout, Touch, Touched, Write,
 };
 use crate::cache::version::Version;
 
@@ -85,6 +86,22 @@ impl Backing {
         match self {
             Backing::Shared(shared) => shared.read_many(keys, timeout).await,
             Backing::Standalone(standalone) => standalone.read_many(keys, timeout).await,
+        }
+    }
+
+    /// Searches a small part of its entries for keys.
+    pub async fn scan_keys(&self, scan: KeyScan<'_>, deadline: Moment) -> Result<ScannedKeys, L2Error> {
+        match self {
+            Backing::Shared(shared) => shared.l2().scan_keys(scan, deadline).await,
+            Backing::Standalone(standalone) => standalone.store().scan_keys(scan, deadline).await,
+        }
+    }
+
+    /// Reads many keys of one namespace, in their order, and applies nothing of it to L1.
+    pub async fn peek_many(&self, keys: &[Key], timeout: Timeout) -> Vec<Result<ReadResult, L2Error>> {
+        match self {
+            Backing::Shared(shared) => shared.l2().read_many(keys, timeout).await,
+            Backing::Standalone(standalone) => standalone.store().read_many(keys, timeout).await,
         }
     }
 

@@ -17,6 +17,7 @@ mod lease;
 mod lookup;
 mod replica_parts;
 mod round_wait;
+mod scan;
 mod set;
 mod shared_tier;
 mod sliding;

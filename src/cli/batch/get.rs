@@ -9,11 +9,11 @@ use tonic::Response;
 use crate::cli::args::{NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs, parse_duration};
 use crate::cli::batch::item_error::{exit, put_error, words};
 use crate::cli::batch::keys::KeyArgs;
-use crate::cli::batch::progress::ProgressLine;
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::get::{document, verdict};
 use crate::cli::output::{Output, emit};
+use crate::cli::progress::ProgressLine;
 use crate::cli::{table, units};
 use crate::pb;
 use crate::pb::batch_get_item::Result as Found;
@@ -56,20 +56,19 @@ pub struct BatchGetArgs {
 impl BatchGetArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
         let connection = ServiceConnection::new(&self.server)?;
-        let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new());
+        let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new(None, false));
         let mut whole = Output::default();
         let mut last_token = String::new();
         let mut is_first = true;
         while let Some(keys) = keys.next()? {
             let (items, token) = self.read(&connection, &keys, &last_token).await?;
             let answer = self.answer(&keys, items, is_first);
-            progress.clear();
-            emit(&answer.out)?;
+            progress.suspend(|| emit(&answer.out))?;
             progress.add(keys.len());
             (is_first, last_token) = (false, token);
             whole.exit = whole.exit.max(answer.exit);
         }
-        progress.clear();
+        drop(progress);
         if self.show_token.show_token && self.server.output == OutputFormat::Text {
             whole.notes = format!("token  {last_token}\n");
         }

@@ -6,10 +6,10 @@ use serde_json::Value;
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
 use crate::cli::batch::item_error::{exit, put_error, words};
 use crate::cli::batch::keys::KeyArgs;
-use crate::cli::batch::progress::ProgressLine;
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, emit};
+use crate::cli::progress::ProgressLine;
 use crate::cli::{json, table};
 use crate::pb;
 
@@ -44,7 +44,7 @@ pub struct BatchInvalidateArgs {
 impl BatchInvalidateArgs {
     pub(super) async fn run(self) -> Result<Output, CliError> {
         let connection = ServiceConnection::new(&self.server)?;
-        let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new());
+        let (mut keys, mut progress) = (self.keys.open(self.size)?, ProgressLine::new(None, false));
         let mut whole = Output::default();
         let mut last_token = String::new();
         let mut is_first = true;
@@ -52,13 +52,12 @@ impl BatchInvalidateArgs {
             let invalidate = async |channel, request| cache(channel).batch_invalidate(request).await;
             let response = connection.call(self.request(&keys, &last_token), invalidate).await?;
             let answer = self.answer(&keys, &response, is_first);
-            progress.clear();
-            emit(&answer.out)?;
+            progress.suspend(|| emit(&answer.out))?;
             progress.add(keys.len());
             (is_first, last_token) = (false, response.token);
             whole.exit = whole.exit.max(answer.exit);
         }
-        progress.clear();
+        drop(progress);
         if self.show_token.show_token && self.server.output == OutputFormat::Text {
             whole.notes = format!("token  {last_token}\n");
         }

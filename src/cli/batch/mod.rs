@@ -3,10 +3,8 @@
 mod command;
 mod get;
 mod invalidate;
-mod item;
 mod item_error;
 mod keys;
-mod progress;
 mod set;
 
 pub use command::BatchCommand;

@@ -10,13 +10,12 @@ use prost::Message as _;
 use serde_json::Value;
 
 use crate::cli::args::{BarrierArg, NamespaceArg, OutputFormat, ServerArgs, ShowTokenArg, TokenArgs};
-use crate::cli::batch::item;
 use crate::cli::batch::item_error::{exit, put_error, words};
-use crate::cli::batch::progress::ProgressLine;
 use crate::cli::connection::{ServiceConnection, cache};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, emit};
-use crate::cli::{json, units};
+use crate::cli::progress::ProgressLine;
+use crate::cli::{entry_line, json, units};
 use crate::pb;
 
 /// Bytes at which a call is full: well below the smallest limit of a service.
@@ -83,10 +82,10 @@ impl BatchSetArgs {
         };
         let mut lines = BufReader::new(source);
         let (connection, mut tally, mut progress) =
-            (ServiceConnection::new(&self.server)?, BatchTally::default(), ProgressLine::new());
+            (ServiceConnection::new(&self.server)?, BatchTally::default(), ProgressLine::new(None, false));
         let mut number = 0;
         let ended = self.store(&connection, &mut lines, &mut number, &mut tally, &mut progress).await;
-        progress.clear();
+        drop(progress);
         if let Err(failure) = ended {
             if tally.done > 0 || !tally.outcomes.is_empty() {
                 let mut answer = tally.answer(self.show_token, self.server.output);
@@ -111,8 +110,7 @@ impl BatchSetArgs {
         loop {
             let (chunk, broken) = self.next(lines, number);
             for rejected in &chunk.rejected {
-                progress.clear();
-                emit(tally.reject(rejected, self.server.output).as_bytes())?;
+                progress.suspend(|| emit(tally.reject(rejected, self.server.output).as_bytes()))?;
             }
             if !chunk.items.is_empty() {
                 let keys: Vec<String> = chunk.items.iter().map(|item| item.key.clone()).collect();
@@ -123,8 +121,7 @@ impl BatchSetArgs {
                     Err(failure) if self.continue_on_error => tally.fail(&keys, &failure, self.server.output),
                     Err(failure) => return Err(failure),
                 };
-                progress.clear();
-                emit(said.as_bytes())?;
+                progress.suspend(|| emit(said.as_bytes()))?;
                 progress.add(keys.len());
             } else if chunk.rejected.is_empty() && broken.is_none() {
                 return Ok(());
@@ -150,7 +147,7 @@ impl BatchSetArgs {
             }
             let parsed = match std::str::from_utf8(&line) {
                 Ok(text) if text.trim().is_empty() => continue,
-                Ok(text) => item::parse(text),
+                Ok(text) => entry_line::parse(text),
                 Err(_) => Err("is not UTF-8".to_owned()),
             };
             match parsed {

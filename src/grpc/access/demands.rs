@@ -141,6 +141,18 @@ impl Guarded for pb::HotKeysRequest {
     }
 }
 
+impl Guarded for pb::ExportEntriesRequest {
+    fn ask(&self) -> Ask<'_> {
+        if self.namespaces.is_empty() {
+            return one(Demand::everywhere(Verb::Admin));
+        }
+        // Of the keys, the response has those that the caller may read.
+        let demand = |(verb, name)| Demand { verb, place: Place::Namespace(name), names: Names::Unnamed };
+        let verbs = |name| [(Verb::Admin, name), (Verb::Read, name)];
+        Ask::All(self.namespaces.iter().flat_map(|name| verbs(name.as_str())).map(demand).collect())
+    }
+}
+
 /// Returns the demand on the policy of a namespace, or of the service if the name is empty.
 fn policy(namespace: &str) -> Ask<'_> {
     match namespace {

@@ -12,7 +12,7 @@ pub enum Rule {
 }
 
 /// The rules, by method.
-const RULES: [(&str, Rule); 22] = [
+const RULES: [(&str, Rule); 23] = [
     ("twintier.v1.CacheService/Get", Rule::Request),
     ("twintier.v1.CacheService/Set", Rule::Request),
     ("twintier.v1.CacheService/Invalidate", Rule::Request),
@@ -25,6 +25,7 @@ const RULES: [(&str, Rule); 22] = [
     ("twintier.v1.CacheService/Stats", Rule::Request),
     ("twintier.v1.AdminService/Inspect", Rule::Request),
     ("twintier.v1.AdminService/HotKeys", Rule::Request),
+    ("twintier.v1.AdminService/ExportEntries", Rule::Request),
     ("twintier.v1.AdminService/ListPolicies", Rule::Request),
     ("twintier.v1.AdminService/SetPolicy", Rule::Request),
     ("twintier.v1.AdminService/ResetPolicy", Rule::Request),

@@ -4,6 +4,7 @@
 
 mod admin;
 mod batch;
+mod export;
 mod get;
 mod invalidate;
 mod invalidate_scope;
@@ -18,6 +19,7 @@ pub use admin::{hot_keys, hot_keys_response, inspect, inspect_response, log_leve
 pub use batch::{
     ParsedBatchGet, batch_get, batch_invalidate, batch_invalidate_response, batch_set, batch_set_response,
 };
+pub use export::{ExportCursor, ParsedExport, export, exported_entry};
 #[cfg(test)]
 pub use get::{FoundEntry, found};
 pub use get::{default_consistency, get, get_response, miss_reason, stale_reason, tier_of};

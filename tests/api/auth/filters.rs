@@ -71,6 +71,43 @@ async fn hot_keys_have_names_only_for_those_who_may_read_them() {
 }
 
 #[tokio::test]
+async fn an_export_has_only_the_keys_that_the_caller_may_read() {
+    let grants = r#"[
+        {"namespaces": ["cart"], "verbs": ["read", "admin"]},
+        {"namespaces": ["users"], "keys": ["user:"], "verbs": ["read", "admin"]},
+        {"namespaces": ["orders"], "verbs": ["admin"]},
+        {"namespaces": ["secret"], "verbs": ["read"]}
+    ]"#;
+    let replica = start(&teams(&[("shop", "t", grants)])).await;
+    for namespace in ["cart", "users", "orders", "secret"] {
+        for key in ["k", "user:1"] {
+            replica.set_as(ROOT, namespace, key, "v").await.unwrap();
+        }
+    }
+    let mut admin = AdminServiceClient::new(replica.channel.clone());
+    let mut export = async |token: &str, names: &[&str]| -> Result<(Vec<String>, u64), Status> {
+        let namespaces = names.iter().map(|name| (*name).to_owned()).collect();
+        let request = pb::ExportEntriesRequest { namespaces, ..Default::default() };
+        let mut stream = admin.export_entries(bearing(token, request)).await?.into_inner();
+        let (mut keys, mut withheld) = (Vec::new(), 0);
+        while let Some(response) = stream.message().await? {
+            keys.extend(response.entries.into_iter().map(|entry| format!("{}/{}", entry.namespace, entry.key)));
+            withheld += response.withheld;
+        }
+        keys.sort();
+        Ok((keys, withheld))
+    };
+    let owned = |keys: &[&str]| -> Vec<String> { keys.iter().map(|key| (*key).to_owned()).collect() };
+    assert_eq!(export("t", &["cart"]).await.unwrap(), (owned(&["cart/k", "cart/user:1"]), 0));
+    let both = export("t", &["cart", "users"]).await.unwrap();
+    assert_eq!(both, (owned(&["cart/k", "cart/user:1", "users/user:1"]), 1));
+    for denied in [&[][..], &["orders"], &["secret"], &["cart", "secret"], &["unknown"]] {
+        assert_eq!(export("t", denied).await.unwrap_err().code(), Code::PermissionDenied, "{denied:?}");
+    }
+    assert_eq!(export(ROOT, &[]).await.unwrap().0.len(), 8);
+}
+
+#[tokio::test]
 async fn policies_are_those_of_granted_namespaces() {
     let replica = shop().await;
     let mut admin = AdminServiceClient::new(replica.channel.clone());

@@ -131,6 +131,11 @@ impl KeySchema {
         glob
     }
 
+    /// A glob for the entries of all namespaces, in all partitions.
+    pub fn entries_of_all(&self) -> String {
+        format!("{}:{{*}}:v:*", self.prefix)
+    }
+
     /// The partition in the name of an entry or a lease.
     pub fn partition_in(&self, name: &[u8]) -> Option<u16> {
         let tag = name.get(self.prefix.len() + 2..)?;

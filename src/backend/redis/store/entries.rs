@@ -23,8 +23,8 @@ use crate::cache::namespace::Namespace;
 use crate::cache::policy::limits;
 use crate::cache::tier::inspect::Inspected;
 use crate::cache::tier::{
-    BoxFuture, CallContext, Current, EntryStore, FleetBarrier, L2Error, Mode, ReadResult, Removal, RemoveResult,
-    Timeout, Touch, TouchMode, Touched, TouchedEntry, TtlChange, Write, WriteResult,
+    BoxFuture, CallContext, Current, EntryStore, FleetBarrier, KeyScan, L2Error, Mode, ReadResult, Removal,
+    RemoveResult, ScannedKeys, Timeout, Touch, TouchMode, Touched, TouchedEntry, TtlChange, Write, WriteResult,
 };
 use crate::cache::version::Version;
 
@@ -123,6 +123,10 @@ impl EntryStore for RedisL2 {
 
     fn namespaces(&self, deadline: Moment) -> BoxFuture<'_, Result<BTreeSet<String>, L2Error>> {
         Box::pin(self.list_namespaces(deadline))
+    }
+
+    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, deadline: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
+        Box::pin(self.scan_step(scan, deadline))
     }
 
     fn touch<'a>(&'a self, key: &'a Key, touch: Touch, deadline: Moment) -> BoxFuture<'a, Result<Touched, L2Error>> {

@@ -13,6 +13,7 @@ mod read_many;
 mod read_reply;
 mod read_trip;
 pub mod redis_l2;
+mod scan;
 pub mod shared_store;
 mod status;
 mod step;

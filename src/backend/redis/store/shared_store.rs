@@ -18,9 +18,7 @@ use crate::backend::redis::schema::codec;
 use crate::backend::redis::schema::reply::{bytes, number, status};
 use crate::backend::redis::schema::scripts::Script;
 use crate::cache::clock::Moment;
-use crate::cache::fleet::shared_store::{
-    KeyScan, MAX_SETTINGS, ReplicaNote, ScanPosition, ScannedKeys, Settings, SharedStore,
-};
+use crate::cache::fleet::shared_store::{MAX_SETTINGS, ReplicaNote, Settings, SharedStore};
 use crate::cache::tier::{BoxFuture, L2Error};
 use crate::cache::version::Version;
 
@@ -30,8 +28,6 @@ pub const HOME: u16 = 0;
 const MAX_NOTES: usize = 256;
 /// Largest note or list that is read, bytes. Replicas write smaller ones.
 const MAX_NOTE_BYTES: usize = 1 << 20;
-/// Approximate number of names for one step of a scan.
-const SCAN_COUNT: u32 = 500;
 /// The field that grows with every change.
 const REVISION: &str = "revision";
 
@@ -60,35 +56,6 @@ impl SharedStore for RedisL2 {
 
     fn hot_keys(&self, lifetime: Duration, deadline: Moment) -> BoxFuture<'_, Result<Option<ReplicaNote>, L2Error>> {
         Box::pin(self.load(self.context.keys.hot_keys(HOME), lifetime, deadline))
-    }
-
-    fn scan_keys<'a>(&'a self, scan: KeyScan<'a>, deadline: Moment) -> BoxFuture<'a, Result<ScannedKeys, L2Error>> {
-        Box::pin(async move {
-            let shards = self.executor.routes().shards.clone();
-            let Some(shard) = shards.get(scan.at.primary) else { return Ok(ScannedKeys::default()) };
-            let keys = &self.context.keys;
-            let cursor = if scan.at.cursor.is_empty() { "0".to_owned() } else { scan.at.cursor.clone() };
-            let glob = keys.entries_from(scan.namespace, scan.begin);
-            self.context.commands.inc();
-            let page = |connection: Arc<Connection>| async move {
-                connection.client.scan_page::<(String, Vec<Value>), _, _>(cursor, glob, Some(SCAN_COUNT), None).await
-            };
-            let page = self
-                .executor
-                .call(shard, deadline, CommandKind::One("SCAN"), page)
-                .await
-                .map_err(CommandError::into_read_error)?;
-            let key = |name: Bytes| {
-                keys.partition_in(&name)?;
-                keys.key_in(&name, scan.namespace).map(|key| name.slice_ref(key))
-            };
-            let keys = page.1.into_iter().filter_map(bytes).filter_map(key).collect();
-            let next = match page.0.as_str() {
-                "0" => ScanPosition { primary: scan.at.primary + 1, cursor: String::new() },
-                _ => ScanPosition { primary: scan.at.primary, cursor: page.0 },
-            };
-            Ok(ScannedKeys { keys, next: Some(next).filter(|next| next.primary < shards.len()) })
-        })
     }
 
     fn settings<'a>(
