@@ -5,11 +5,11 @@ use crate::config::{Config, Origin, Problem, Problems, build_auth};
 use crate::reload::tls_problems;
 use crate::tls::TlsMaterial;
 
-/// Reads certificates, private keys, revocation lists, key sets and hashes of tokens, and checks that
-/// they fit. Returns all problems.
+/// Reads certificates, private keys, revocation lists, key sets and hashes of tokens, and checks
+/// that they fit. Returns all problems.
 ///
-/// Key files of `redis.mac_key_files` and `redis.encryption_key_files`, and files of passwords, are read
-/// with the configuration itself.
+/// Key files of `redis.mac_key_files` and `redis.encryption_key_files`, and files of passwords, are
+/// read with the configuration itself.
 pub fn check_files(config: &Config) -> Result<(), Problems> {
     let server = config.tls.as_ref().map(TlsMaterial::load).transpose().map_err(tls_problems);
     let auth = build_auth(config);

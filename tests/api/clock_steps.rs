@@ -81,8 +81,8 @@ async fn a_clock_that_is_set_back_by_days_leaves_the_service_working() {
         eventually("writes are accepted", async || replica.store(set_request("k", "after")).await.is_ok()).await;
         replica.wait_until_proven().await;
     }
-    // Until a replica has followed the new epoch it does not acknowledge; and what was written before it
-    // knew that the clock was set back counts as kept for too long.
+    // Until a replica has followed the new epoch it does not acknowledge. What was written before
+    // it knew that the clock was set back counts as kept for too long.
     for replica in [&one, &other] {
         eventually("an entry set after the step is cached", async || {
             let stored = one.store(set_request("k", "last")).await.is_ok();
@@ -93,10 +93,8 @@ async fn a_clock_that_is_set_back_by_days_leaves_the_service_working() {
         replica.wait_until_cached("k", "last").await;
     }
     // Until its next look at the clock a replica may take the new epoch for older data.
-    eventually("a STRONG Get is answered", async || {
-        other.get_strong("k").await.is_ok_and(|answer| answer.is("last"))
-    })
-    .await;
+    eventually("a STRONG Get is answered", async || other.get_strong("k").await.is_ok_and(|answer| answer.is("last")))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

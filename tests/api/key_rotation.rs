@@ -62,8 +62,7 @@ impl Fleet {
     async fn start() -> Fleet {
         let (redis, volume) = (Redis::start().await, Volume::new([1, 9]));
         let (url, list) = (redis.url(), volume.list());
-        let settings =
-            [("redis.url", &*url), ("redis.mac_key_files", &*list), ("redis.encryption_key_files", &*list)];
+        let settings = [("redis.url", &*url), ("redis.mac_key_files", &*list), ("redis.encryption_key_files", &*list)];
         let replicas = [TlsReplica::start(&settings).await, TlsReplica::start(&settings).await];
         let clients = [0, 1].map(|n: usize| {
             let endpoint = Endpoint::from_shared(format!("http://{}", replicas[n].address)).unwrap();
@@ -196,11 +195,8 @@ async fn a_key_that_is_gone_verifies_nothing() {
     let fleet = Fleet::start().await;
     fleet.fill(0, "v").await;
     fleet.rotate([3, 4]).await;
-    let request = pb::GetRequest {
-        key: "key-1".into(),
-        consistency: pb::Consistency::Strong.into(),
-        ..Default::default()
-    };
+    let request =
+        pb::GetRequest { key: "key-1".into(), consistency: pb::Consistency::Strong.into(), ..Default::default() };
     let answer = fleet.clients[1].clone().get(request).await.unwrap().into_inner();
     assert_eq!(answer.miss(), Some(pb::MissReason::Absent));
     assert!(fleet.refused() >= 1.0);

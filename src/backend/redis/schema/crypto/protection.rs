@@ -82,8 +82,8 @@ impl Protection {
         }
     }
 
-    /// Replaces the keys by those of another configuration. What is signed and encrypted from now on
-    /// is so with its first ones.
+    /// Replaces the keys by those of another configuration, whose first ones sign and encrypt from
+    /// now on.
     ///
     /// Keys of a kind neither begin nor cease to be there: that needs a restart.
     pub fn replace_keys(&self, config: &ProtectionConfig) {

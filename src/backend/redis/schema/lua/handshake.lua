@@ -14,8 +14,8 @@
 -- address may be known before the epoch.)
 --
 -- To repair, entries from before do not count until the replicas that were live have invalidated
--- again. After an epoch that lay too far ahead of the clock they do not count at all: the new epoch may
--- be above it, and what was invalidated since then was so at lower positions.
+-- again. After an epoch that lay too far ahead of the clock they do not count at all: the new epoch
+-- may be above it, and what was invalidated since then was so at lower positions.
 local deployed = registry_of(KEYS[1])
 if deployed[1] and deployed[1] ~= ARGV[3] and (deployed[2] or '') ~= ARGV[4] then
   return {'PARTITIONS', tonumber(deployed[1]), deployed[2] or ''}

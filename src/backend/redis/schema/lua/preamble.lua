@@ -7,11 +7,11 @@
 -- under which sentinels named the primary when it took over. After a takeover that is not settled
 -- yet also u the value that t gets then, w replicas that are waited for, m since when; and l the
 -- position at which the server took over; and x the highest epoch that was refused because it lay
--- too far ahead of the clock: entries of it may be left. Epochs are microseconds of Redis's clock and stay below
--- 2^53, so that Lua's doubles hold them.
+-- too far ahead of the clock: entries of it may be left. Epochs are microseconds of Redis's clock
+-- and stay below 2^53, so that Lua's doubles hold them.
 local LIMIT, NOWHERE = 9007199254740992, string.rep('\0', 16)
--- Farthest that an epoch may lie ahead of the clock (microseconds, a day). One that lies farther ahead is
--- forged, or the clock was set back.
+-- Farthest that an epoch may lie ahead of the clock (microseconds, a day). One that lies farther
+-- ahead is forged, or the clock was set back.
 local HORIZON = 86400000000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
