@@ -27,9 +27,9 @@ pub enum ProtectionMode {
 /// Configuration of MACs and encryption.
 #[derive(Clone, Debug, Default)]
 pub struct ProtectionConfig {
-    /// Keys of MACs: the first one signs, all verify.
+    /// KeyRing of MACs: the first one signs, all verify.
     pub mac_keys: Vec<SecretKey>,
-    /// Keys of encryption: the first one encrypts, all decrypt.
+    /// KeyRing of encryption: the first one encrypts, all decrypt.
     pub encryption_keys: Vec<SecretKey>,
     /// The use of the keys.
     pub mode: ProtectionMode,
@@ -47,13 +47,13 @@ pub struct Protection {
     verifies: bool,
     decrypts: bool,
     /// The keys in force. A reload replaces them by others, never by none.
-    keys: ArcSwap<Keys>,
+    keys: ArcSwap<KeyRing>,
     /// Key of this process, for its own echoes.
     echo_key: hmac::Key,
 }
 
-/// Keys that are in force at the same time.
-pub(super) struct Keys {
+/// KeyRing that are in force at the same time.
+pub(super) struct KeyRing {
     pub mac: Box<[Arc<NamedKey>]>,
     pub encryption: Box<[Arc<NamedKey>]>,
 }
@@ -77,7 +77,7 @@ impl Protection {
             mode: config.mode,
             verifies: !config.mac_keys.is_empty(),
             decrypts: !config.encryption_keys.is_empty(),
-            keys: ArcSwap::from_pointee(Keys::derive(config)),
+            keys: ArcSwap::from_pointee(KeyRing::derive(config)),
             echo_key: hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()),
         }
     }
@@ -85,9 +85,9 @@ impl Protection {
     /// Replaces the keys by those of another configuration, whose first ones sign and encrypt from
     /// now on.
     ///
-    /// Keys of a kind neither begin nor cease to be there: that needs a restart.
+    /// KeyRing of a kind neither begin nor cease to be there: that needs a restart.
     pub fn replace_keys(&self, config: &ProtectionConfig) {
-        let Keys { mut mac, mut encryption } = Keys::derive(config);
+        let KeyRing { mut mac, mut encryption } = KeyRing::derive(config);
         let before = self.keys.load();
         if mac.is_empty() == self.verifies {
             mac = before.mac.clone();
@@ -95,7 +95,7 @@ impl Protection {
         if encryption.is_empty() == self.decrypts {
             encryption = before.encryption.clone();
         }
-        self.keys.store(Arc::new(Keys { mac, encryption }));
+        self.keys.store(Arc::new(KeyRing { mac, encryption }));
     }
 
     /// Returns true if entries and messages are signed.
@@ -134,7 +134,7 @@ impl Protection {
     }
 
     /// The keys in force.
-    pub(super) fn keys(&self) -> arc_swap::Guard<Arc<Keys>> {
+    pub(super) fn keys(&self) -> arc_swap::Guard<Arc<KeyRing>> {
         self.keys.load()
     }
 
@@ -167,14 +167,14 @@ impl Protection {
     }
 }
 
-// === impl Keys ===
+// === impl KeyRing ===
 
-impl Keys {
-    fn derive(config: &ProtectionConfig) -> Keys {
+impl KeyRing {
+    fn derive(config: &ProtectionConfig) -> KeyRing {
         let derived = |keys: &[SecretKey], purpose: &[u8]| {
             keys.iter().map(|key| Arc::new(NamedKey::derive(key, purpose))).collect::<Box<[_]>>()
         };
-        Keys {
+        KeyRing {
             mac: derived(&config.mac_keys, b"twintier redis mac 1"),
             encryption: derived(&config.encryption_keys, b"twintier redis encryption 1"),
         }
