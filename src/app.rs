@@ -30,7 +30,7 @@ use crate::grpc::health::HealthApi;
 use crate::grpc::{
     AdminApi, CacheApi, GrpcListener, LogLevel, ServerHandle, ServerParts, StatsReporter, Tracing, rpc_metrics,
 };
-use crate::reload::{Reload, Reloader, ServerTls, namespaces_part, start_tls};
+use crate::reload::{Reload, Reloader, ServerTls, namespaces_part, redis_keys_part, start_tls};
 use crate::shutdown::{Lifecycle, Stop};
 pub use crate::start_error::StartError;
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
@@ -137,6 +137,7 @@ impl App {
         let core = build_cache(&config, redis_tls);
         if let Some((reloader, _)) = &mut reload {
             reloader.add(namespaces_part(core.namespaces.clone(), config.namespaces.clone()));
+            core.protection.iter().for_each(|keys| reloader.add(redis_keys_part(keys.clone())));
         }
         let state = ReplicaState { replica, health, security, access: authority.counters().clone() };
         let fleet = build_fleet(&config, &core, state, &observers.metrics);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::backend::boot_clock::BootClock;
 use crate::backend::local::Local;
 use crate::backend::memory::MemoryL1;
-use crate::backend::redis::{self, RedisSetup};
+use crate::backend::redis::{self, Protection, RedisSetup};
 use crate::cache::clock::Clock;
 use crate::cache::coherence::Coherence;
 use crate::cache::fleet::shared_store::SharedStore;
@@ -22,6 +22,8 @@ pub(crate) struct CacheParts {
     pub repaired: Option<Arc<dyn L2>>,
     /// `None` without Redis.
     pub store: Option<Arc<dyn SharedStore>>,
+    /// The keys for data in Redis. `None` without Redis.
+    pub protection: Option<Arc<Protection>>,
     pub coherence: Arc<Coherence>,
     pub namespaces: Arc<Namespaces>,
     pub clock: Arc<dyn Clock>,
@@ -39,13 +41,15 @@ pub(crate) fn build_cache(config: &Config, tls: Option<rustls::ClientConfig>) ->
             let setup = RedisSetup { config: redis, tls, partitions, replica: rand::random(), clock: clock.clone() };
             let l2 = redis::start(setup, coherence.clone());
             let cache = Tiered::new(config.cache, l1, l2.clone(), coherence.clone(), clock.clone());
-            let (repaired, store) = (l2.clone(), l2.clone());
-            CacheParts { cache, l2, repaired: Some(repaired), store: Some(store), coherence, namespaces, clock }
+            let protection = Some(l2.protection().clone());
+            let (repaired, store): (Option<Arc<dyn L2>>, Option<Arc<dyn SharedStore>>) =
+                (Some(l2.clone()), Some(l2.clone()));
+            CacheParts { cache, l2, repaired, store, protection, coherence, namespaces, clock }
         }
         None => {
             let l2 = Arc::new(Local::new(l1.clone(), coherence.clone(), clock.clone()));
             let cache = Tiered::standalone(config.cache, l1, l2.clone(), coherence.clone(), clock.clone());
-            CacheParts { cache, l2, repaired: None, store: None, coherence, namespaces, clock }
+            CacheParts { cache, l2, repaired: None, store: None, protection: None, coherence, namespaces, clock }
         }
     }
 }

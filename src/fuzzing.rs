@@ -3,6 +3,7 @@
 //! `make fuzz` feeds them by coverage. `cargo test` runs them with the seeds in `fuzz/seeds`, and
 //! with mutations of these.
 
+use crate::auth::fuzzing as auth;
 use crate::backend::redis::fuzzing as redis;
 use crate::cache::fuzzing as cache;
 use crate::config::fuzzing as config;
@@ -19,9 +20,10 @@ pub struct FuzzTarget {
 }
 
 /// All targets.
-pub const TARGETS: [FuzzTarget; 9] = [
+pub const TARGETS: [FuzzTarget; 10] = [
     FuzzTarget { name: "configuration", run: config::configuration, seeds: config::configuration_seeds },
     FuzzTarget { name: "entry", run: redis::entry, seeds: redis::entry_seeds },
+    FuzzTarget { name: "jwt", run: auth::jwt, seeds: auth::jwt_seeds },
     FuzzTarget { name: "key", run: redis::key, seeds: redis::key_seeds },
     FuzzTarget { name: "message", run: redis::message, seeds: redis::message_seeds },
     FuzzTarget { name: "pattern", run: cache::pattern, seeds: cache::pattern_seeds },

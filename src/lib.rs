@@ -30,6 +30,7 @@ pub mod auth;
 pub mod backend;
 pub mod cache;
 mod cache_parts;
+pub mod check_files;
 pub mod cli;
 pub mod config;
 #[cfg(any(test, fuzzing))]

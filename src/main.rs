@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, Parser as _};
 use tokio::runtime::{Builder, Runtime};
 use twintier::app::{App, Observers};
 use twintier::cache::fleet::replica::Replica;
+use twintier::check_files::check_files;
 use twintier::cli::{self, AuthCommand, Cli, Command, ConfigCommand, ServeArgs};
 use twintier::config::{self, Config, Loaded, Sources};
 use twintier::grpc::{LogLevel, ReadFilter};
@@ -111,7 +112,7 @@ fn read_filter(change: logs::ChangeLevel) -> ReadFilter {
 
 fn config_command(command: ConfigCommand) -> ExitCode {
     match command {
-        ConfigCommand::Check(args) => match load(args) {
+        ConfigCommand::Check(args) => match load(args).and_then(|loaded| check_files(&loaded.config)) {
             Ok(_) => {
                 println!("the configuration is valid");
                 ExitCode::SUCCESS

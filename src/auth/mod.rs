@@ -8,6 +8,8 @@ mod audit;
 mod authority;
 mod caller;
 mod demand;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod grant;
 mod identity;
 mod jwt;

@@ -81,7 +81,9 @@ impl Auth {
         }
         let jwt = settings.jwt.as_ref().filter(|_| reads_files).and_then(|jwt| {
             let text = builder.read("auth.jwt.jwks_file", &jwt.jwks_file)?;
-            let keys = builder.take("auth.jwt.jwks_file", key_set::read(&text, &jwt.algorithms))?;
+            let keys = key_set::read(&text, &jwt.algorithms);
+            let keys = keys.map_err(|rule| format!("{rule}: {}", jwt.jwks_file.display()));
+            let keys = builder.take("auth.jwt.jwks_file", keys)?;
             Some(JwtVerifier::new(jwt.clone(), keys))
         });
         if !builder.problems.is_empty() {
@@ -294,7 +296,10 @@ impl Builder {
             match TokenHash::parse(line) {
                 Some(hash) => hashes.push(hash),
                 // The line may be a token: it is not shown.
-                None => self.refuse(path, format!("line {} of the file must be {}", index + 1, TokenHash::FORM)),
+                None => {
+                    let file = file.display();
+                    self.refuse(path, format!("line {} of {file} must be {}", index + 1, TokenHash::FORM));
+                }
             }
         }
         hashes

@@ -120,7 +120,8 @@ fn a_file_of_hashes_is_read_and_shows_no_token_when_it_is_wrong() {
     writeln!(file, "a-token-by-mistake").expect("written");
     let problems = Auth::build(&of_file()).err().expect("no hash");
     assert_eq!(problems[0].path, "identities.a.token_hashes_file");
-    assert_eq!(problems[0].rule, "line 4 of the file must be sha256: and 64 hexadecimal digits");
+    let rule = format!("line 4 of {} must be sha256: and 64 hexadecimal digits", path.display());
+    assert_eq!(problems[0].rule, rule);
     let absent = settings(vec![team("a", |team| team.token_hashes_file = Some("/absent".into()))]);
     assert!(Auth::build(&absent).err().expect("no file")[0].rule.contains("must be a readable file: /absent"));
     assert!(Auth::check(&absent).is_empty(), "files are not read");

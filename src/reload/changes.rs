@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::config::Setting;
 
-/// Sections that a reload applies.
-const RELOADABLE: [&str; 6] = ["audit", "auth", "cache", "identities", "namespaces", "tls"];
+/// Sections and settings that a reload applies.
+const RELOADABLE: [&str; 8] =
+    ["audit", "auth", "cache", "identities", "namespaces", "redis.encryption_key_files", "redis.mac_key_files", "tls"];
+/// Settings whose value a reload replaces by another one, and never by none or for the first time.
+const KEY_FILES: [&str; 2] = ["redis.encryption_key_files", "redis.mac_key_files"];
 /// Settings in such a section that need a restart.
 const FIXED: [&str; 4] = ["cache.enabled", "cache.l1", "cache.l2", "tls.admin"];
 
@@ -16,7 +19,12 @@ pub(super) fn need_restart(start: &[Setting], now: &[Setting], has_tls: bool) ->
     let now: BTreeMap<_, _> = now.iter().map(|setting| (setting.path.as_str(), setting)).collect();
     let before: BTreeMap<_, _> = start.iter().map(|setting| (setting.path.as_str(), setting)).collect();
     let is_turned_off = has_tls && now.get("tls.cert_file").is_none_or(|setting| setting.value.is_none());
-    let is_applied = |path: &str| is_reloadable(path) && (!path.starts_with("tls.") || (has_tls && !is_turned_off));
+    let is_given = |setting: Option<&&Setting>| setting.is_some_and(|setting| setting.value.is_some());
+    let is_replaced = |path: &str| is_given(before.get(path)) && is_given(now.get(path));
+    let is_applied = |path: &str| match path {
+        path if path.starts_with("tls.") => has_tls && !is_turned_off && is_reloadable(path),
+        path => is_reloadable(path) && (!KEY_FILES.contains(&path) || is_replaced(path)),
+    };
     let paths = before.keys().chain(now.keys().filter(|path| !before.contains_key(*path)));
     let differs = |path: &&&str| {
         let value = |settings: &BTreeMap<&str, &Setting>| settings.get(**path).map(|setting| setting.value.clone());
@@ -69,6 +77,21 @@ mod tests {
         let (with, without) = (settings(&[event]), settings(&[]));
         assert_eq!(need_restart(&without, &with, false), ["events.a"]);
         assert_eq!(need_restart(&with, &without, false), ["events.a"]);
+    }
+
+    #[test]
+    fn keys_are_replaced_and_neither_begin_nor_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let list = |number: u8| {
+            let file = folder.path().join(number.to_string());
+            std::fs::write(&file, [number; 32]).expect("written");
+            format!("[{:?}]", file.display().to_string())
+        };
+        let with = |list: &str| settings(&[("redis.url", "redis://a"), ("redis.mac_key_files", list)]);
+        let (none, one, other) = (with("[]"), with(&list(1)), with(&list(2)));
+        assert!(need_restart(&one, &other, false).is_empty());
+        assert_eq!(need_restart(&none, &one, false), ["redis.mac_key_files"]);
+        assert_eq!(need_restart(&one, &none, false), ["redis.mac_key_files"]);
     }
 
     #[test]

@@ -7,11 +7,13 @@ mod auth;
 mod changes;
 mod namespaces;
 mod part;
+mod redis_keys;
 mod reloader;
 mod server_tls;
 mod watched_files;
 
 pub use namespaces::part as namespaces_part;
 pub use part::{Commit, Part};
+pub use redis_keys::part as redis_keys_part;
 pub use reloader::{Reload, Reloader};
-pub use server_tls::{ServerTls, start as start_tls};
+pub use server_tls::{ServerTls, problems as tls_problems, start as start_tls};

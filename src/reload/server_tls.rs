@@ -66,7 +66,8 @@ fn count(stats: &SecurityStats, error: Option<&HandshakeError>) {
     counter.inc();
 }
 
-fn problems(problems: TlsProblems) -> Problems {
+/// Converts problems of files of TLS.
+pub fn problems(problems: TlsProblems) -> Problems {
     let problem = |TlsProblem { setting, file, cause }| Problem {
         path: setting.to_owned(),
         rule: cause,

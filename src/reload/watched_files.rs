@@ -20,6 +20,7 @@ pub(super) fn of_config(config: &Config) -> BTreeSet<PathBuf> {
     }
     files.extend(config.auth.jwt.iter().map(|jwt| jwt.jwks_file.clone()));
     files.extend(config.auth.identities.iter().filter_map(|identity| identity.token_hashes_file.clone()));
+    files.extend(config.redis.iter().flat_map(|redis| redis.protection.files.iter().cloned()));
     files
 }
 

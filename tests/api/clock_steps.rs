@@ -8,9 +8,10 @@ use std::time::Duration;
 use prost_types::Duration as Wire;
 use tokio::time::{Instant, sleep_until};
 use twintier::pb;
+use twintier::pb::invalidate_request::Selector;
 use twintier::pb::set_request::Expiry;
 
-use crate::harness::{Answer as _, Redis, Replica, SHORT_BOUND, eventually, set_request};
+use crate::harness::{Answer as _, Redis, Replica, Reply, SHORT_BOUND, eventually, set_request};
 use wall_clock::WallClock;
 
 const LIFE: Duration = Duration::from_secs(3);
@@ -80,10 +81,102 @@ async fn a_clock_that_is_set_back_by_days_leaves_the_service_working() {
         eventually("writes are accepted", async || replica.store(set_request("k", "after")).await.is_ok()).await;
         replica.wait_until_proven().await;
     }
-    // Until a replica has followed the new epoch it does not acknowledge.
-    eventually("a write is accepted", async || one.store(set_request("k", "last")).await.is_ok()).await;
-    other.wait_until_visible("k", "last").await;
-    one.wait_until_cached("k", "last").await;
-    other.wait_until_cached("k", "last").await;
-    assert!(other.get_strong("k").await.unwrap().is("last"));
+    // Until a replica has followed the new epoch it does not acknowledge. What was written before
+    // it knew that the clock was set back counts as kept for too long.
+    for replica in [&one, &other] {
+        eventually("an entry set after the step is cached", async || {
+            let stored = one.store(set_request("k", "last")).await.is_ok();
+            let answer = replica.get("k").await;
+            stored && answer.is("last") && answer.stale().is_none()
+        })
+        .await;
+        replica.wait_until_cached("k", "last").await;
+    }
+    // Until its next look at the clock a replica may take the new epoch for older data.
+    eventually("a STRONG Get is answered", async || other.get_strong("k").await.is_ok_and(|answer| answer.is("last")))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_invalidated_by_a_clock_that_was_behind_does_not_return() {
+    let clock = WallClock::new();
+    let redis = Redis::with_environment(&clock.environment()).await;
+    let settings = [SHORT_BOUND, &[("coherence.partitions", "1")]].concat();
+    let replica = Replica::on(&redis, &settings).await;
+    replica.set("user:1", "before").await;
+    let first = epoch(&redis).await;
+    clock.set_offset(-3 * 24 * 3600);
+    let selector = Some(Selector::Prefix("user:".into()));
+    let users = pb::InvalidateRequest { selector, ..Default::default() };
+    eventually("the prefix is invalidated", async || replica.remove(users.clone()).await.is_ok()).await;
+    let behind = epoch(&redis).await;
+    assert!((1..first).contains(&behind), "{behind}, after {first}");
+    clock.set_offset(0);
+    // A takeover: the counter is as another server left it.
+    redis.cli(&["HSET", "twintier:{0}:c", "i", "of another server"]).await;
+    eventually("a later epoch begins", async || {
+        let _ = replica.store(set_request("other", "v")).await;
+        epoch(&redis).await > first
+    })
+    .await;
+    eventually("there is no entry", async || {
+        let answer = replica.get_strong("user:1").await;
+        assert!(!answer.as_ref().is_ok_and(|answer| answer.is("before")), "{answer:?}");
+        answer.is_ok_and(|answer| answer.miss() == Some(pb::MissReason::Absent))
+    })
+    .await;
+    eventually("writes are accepted", async || replica.store(set_request("user:1", "after")).await.is_ok()).await;
+    eventually("the new value", async || replica.get("user:1").await.is("after")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_epoch_does_not_outlive_an_audit() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("coherence.partitions", "1")]).await;
+    replica.set("k", "v").await;
+    let honest = epoch(&redis).await;
+    for ahead in [2, 365 * 50] {
+        let forged = honest + ahead * 24 * 3600 * 1_000_000;
+        redis.cli(&["HSET", "twintier:{0}:c", "e", &forged.to_string()]).await;
+        eventually("the epoch is refused", async || epoch(&redis).await < forged).await;
+        eventually("writes are accepted", async || replica.store(set_request("k", "again")).await.is_ok()).await;
+        eventually("the value is answered", async || {
+            replica.get_strong("k").await.is_ok_and(|answer| answer.is("again"))
+        })
+        .await;
+        assert!(epoch(&redis).await < honest + 24 * 3600 * 1_000_000);
+    }
+    replica.wait_until_proven().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_a_forged_epoch_is_counted_and_has_no_effect() {
+    let redis = Redis::start().await;
+    let replica = Replica::on(&redis, &[("coherence.partitions", "1")]).await;
+    replica.set("k", "v").await;
+    eventually("its own message arrives", async || replica.coherence().await.messages_applied == 1).await;
+    let before = replica.coherence().await;
+    let forged = epoch(&redis).await + 2 * 24 * 3600 * 1_000_000;
+    // Format 1: kind, partition, origin, ticket, epoch, sequence, time, effect, namespace and key.
+    let mut message = vec![1, 1, 0, 0];
+    for number in [7, 0, forged, 1, forged] {
+        message.extend(number.to_be_bytes());
+    }
+    message.extend(b"\x02\x07default\0\x01k\0\0");
+    for _ in 0..10 {
+        redis.cli(&[b"PUBLISH", &b"twintier:{0}:b"[..], &message]).await;
+    }
+    let counted = async || replica.coherence().await.undecodable >= before.undecodable + 10;
+    eventually("the messages are counted", counted).await;
+    assert_eq!(replica.coherence().await.messages_applied, before.messages_applied, "none of them took effect");
+    replica.wait_until_proven().await;
+    replica.wait_until_cached("k", "v").await;
+}
+
+/// The epoch of the one partition; 0 without a counter.
+async fn epoch(redis: &Redis) -> u64 {
+    match redis.cli(&["HGET", "twintier:{0}:c", "e"]).await {
+        Reply::Text(text) => String::from_utf8_lossy(&text).parse().unwrap_or_default(),
+        _ => 0,
+    }
 }

@@ -30,6 +30,7 @@ mod header_size;
 mod health;
 mod hostile_redis;
 mod invalidation;
+mod key_rotation;
 mod large_values;
 mod leases;
 mod metrics;

@@ -85,9 +85,21 @@ def replica(found):
 
 
 # Files of a Secret that is mounted whole: the public key of RFC 7517, A.1.
-WHOLE_SECRET = {"jwks.json": json.dumps({"keys": [{
+# Files of Secrets that are mounted whole, beside certificates.
+WHOLE_SECRET = {"mac-1": "01" * 32, "mac-2": "02" * 32, "cipher": "03" * 32, "jwks.json": json.dumps({"keys": [{
     "kty": "EC", "crv": "P-256", "kid": "1", "use": "sig",
     "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]})}
+
+
+@functools.cache
+def certificates():
+    """Returns the files of a certificate of its own authority, by their names in Secrets."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = [f"{folder}/tls.crt", f"{folder}/tls.key"]
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+            "-subj", "/CN=cache", "-out", names[0], "-keyout", names[1])
+        certificate, key = [pathlib.Path(name).read_text() for name in names]
+    return {"tls.crt": certificate, "tls.key": key, "ca.crt": certificate}
 
 
 class Filesystem:
@@ -104,10 +116,10 @@ class Filesystem:
                 for name, text in one(found, "ConfigMap")["data"].items():
                     (self.folder / path.lstrip("/") / name).write_text(self.map(text, "/etc/"))
             if "items" not in volume.get("secret", {"items": []}):
-                for name, text in WHOLE_SECRET.items():
+                for name, text in (WHOLE_SECRET | certificates()).items():
                     (self.folder / path.lstrip("/") / name).write_text(text)
             for item in volume.get("secret", {}).get("items", []):
-                (self.folder / path.lstrip("/") / item["path"]).write_text("secret\n")
+                (self.folder / path.lstrip("/") / item["path"]).write_text(certificates().get(item["key"], "secret\n"))
 
     def map(self, text, below="/"):
         """Replaces mounted paths below another in the text by paths in the folder. Other paths stay, and do not exist."""

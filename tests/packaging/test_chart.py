@@ -260,6 +260,20 @@ class Program(unittest.TestCase):
                             "redis.url": "redis://cache-redis:6379/0", "redis.failover": "cold", "coherence.self_audit": "0.01"}.items():
             self.assertEqual(shown[path]["value"], value, path)
 
+    def test_keys_for_data_in_redis_are_read_from_their_mounted_files(self):
+        with tempfile.TemporaryDirectory() as folder:
+            found = objects("full")
+            filesystem, container = Filesystem(folder, found), replica(found)
+            arguments = [filesystem.map(argument) for argument in container["args"][1:]]
+            given = environment(container, filesystem)
+            shown = json.loads(run(PROGRAM, "config", "show", "-o", "json", *arguments, env=given))
+            keys = pathlib.Path(folder) / "etc/twintier/redis-keys"
+            for setting, names in {"mac_key_files": ["mac-2", "mac-1"], "encryption_key_files": ["cipher"]}.items():
+                self.assertEqual(json.loads(shown[f"redis.{setting}"]["value"]), [str(keys / name) for name in names])
+            (keys / "mac-1").write_text("no key")
+            output = run(PROGRAM, "config", "check", *arguments, env=given, ok=False)
+            self.assertIn(f"redis.mac_key_files: {keys / 'mac-1'}: must hold a key", output)
+
     def test_the_file_of_the_image_has_no_effect(self):
         with tempfile.TemporaryDirectory() as folder:
             for more, expected in [([], ["[::]:50051", "[::]:9090"]),

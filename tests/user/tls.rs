@@ -54,6 +54,59 @@ impl Secured {
 }
 
 #[test]
+fn a_check_of_the_configuration_reads_every_file() {
+    let (authority, other) = (Authority::named("servers"), Authority::named("others"));
+    let (cert, key) = authority.issue(Subject::server("server", "127.0.0.1"));
+    let (_, other_key) = other.issue(Subject::server("other", "127.0.0.1"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let (text, mac) = (file("text", "no PEM, key set, key or hash\n"), file("mac", &"07".repeat(32)));
+    let hashes = file("hashes", &format!("sha256:{}\n", "00".repeat(32)));
+    let check = |settings: &[(&str, &str)]| {
+        let settings: Vec<String> = settings.iter().map(|(path, value)| format!("{path}={value}")).collect();
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        run(&mut twintier(&["config", "check"].into_iter().chain(settings).collect::<Vec<_>>()), b"")
+    };
+    let macs = format!("[{mac:?}]");
+    let good = [
+        ("tls.cert_file", &*cert),
+        ("tls.key_file", &*key),
+        ("tls.client_ca_file", &authority.file()),
+        ("identities.shop.token_hashes_file", &*hashes),
+        ("redis.url", "rediss://a"),
+        ("redis.tls_ca_file", &authority.file()),
+        ("redis.client_cert_file", &*cert),
+        ("redis.client_key_file", &*key),
+        ("redis.mac_key_files", &*macs),
+    ];
+    assert_eq!(check(&good).assert_exit(0).text(), "the configuration is valid\n");
+    let bad_macs = format!("[{text:?}]");
+    for (setting, bad, named) in [
+        ("tls.cert_file", &text, &text),
+        ("tls.key_file", &other_key, &other_key),
+        ("tls.client_ca_file", &text, &text),
+        ("identities.shop.token_hashes_file", &text, &text),
+        ("redis.tls_ca_file", &text, &text),
+        ("redis.client_cert_file", &text, &text),
+        ("redis.client_key_file", &other_key, &other_key),
+        ("redis.mac_key_files", &bad_macs, &text),
+    ] {
+        let refused = check(&[&good[..], &[(setting, bad)]].concat()).assert_exit(2);
+        assert!(refused.err.contains(&format!("{setting}: ")) && refused.err.contains(named), "{}", refused.err);
+    }
+    let jwt = [("auth.jwt.jwks_file", &*text), ("auth.jwt.issuer", "https://a"), ("auth.jwt.audience", "b")];
+    let refused = check(&jwt).assert_exit(2);
+    assert!(refused.err.contains("auth.jwt.jwks_file: must be a JSON Web Key Set") && refused.err.contains(&text));
+    // All problems are reported at once.
+    let both = check(&[&good[..], &[("tls.cert_file", &text), ("redis.tls_ca_file", &text)]].concat()).assert_exit(2);
+    assert!(both.err.contains("tls.cert_file: ") && both.err.contains("redis.tls_ca_file: "), "{}", both.err);
+}
+
+#[test]
 fn commands_call_over_tls() {
     let secured = Secured::start(&[]);
     wait_until("ready", || secured.client(&["health"]).code == Some(0));

@@ -34,6 +34,24 @@
 {{- end -}}
 {{- end -}}
 
+{{- with .Values.redis.protection -}}
+{{- $named := or .macKeys .encryptionKeys -}}
+{{- if and $named (not .existingSecret) -}}
+{{- $problems = append $problems "redis.protection.macKeys and redis.protection.encryptionKeys name keys of redis.protection.existingSecret, which is not set" -}}
+{{- end -}}
+{{- if and .existingSecret (not $named) -}}
+{{- $problems = append $problems "redis.protection.existingSecret has no effect without redis.protection.macKeys or redis.protection.encryptionKeys" -}}
+{{- end -}}
+{{- if and $named (not (include "twintier.hasRedis" $)) -}}
+{{- $problems = append $problems "redis.protection has no effect without a Redis: set config.redis.url or redis.keys.url" -}}
+{{- end -}}
+{{- range $setting, $_ := fromYaml (include "twintier.redisKeyFiles" $) -}}
+{{- if include "twintier.setting" (list $ (printf "redis.%s" $setting) "") -}}
+{{- $problems = append $problems (printf "config.redis.%s and redis.protection both name key files: choose one" $setting) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- if eq "false" (include "twintier.setting" (list . "server.tcp" "true")) -}}
 {{- if not (and .Values.tls.enabled .Values.tls.port (or .Values.unixSocket.enabled (include "twintier.setting" (list . "server.listen_unix" "")))) -}}
 {{- $problems = append $problems "config.server.tcp: false leaves callers and probes without a port: set tls.enabled and tls.port for a proxy in the pod, and unixSocket.enabled for its way to the service" -}}

@@ -107,6 +107,11 @@ grpc:
   mountPath: /etc/twintier/redis
   readOnly: true
 {{- end }}
+{{- if .Values.redis.protection.existingSecret }}
+- name: redis-keys
+  mountPath: /etc/twintier/redis-keys
+  readOnly: true
+{{- end }}
 {{- if include "twintier.servesTls" . }}
 - name: tls
   mountPath: /etc/twintier/tls
@@ -147,6 +152,12 @@ grpc:
       - key: {{ . }}
         path: {{ . }}
       {{- end }}
+{{- end }}
+{{- with .Values.redis.protection.existingSecret }}
+- name: redis-keys
+  secret:
+    secretName: {{ . }}
+    defaultMode: {{ include "twintier.secretMode" $ }}
 {{- end }}
 {{- with include "twintier.tlsSecret" . }}
 - name: tls

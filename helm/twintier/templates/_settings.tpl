@@ -169,7 +169,19 @@ Empty too where the limit leaves nothing, which twintier.check refuses.
 {{- if .Values.unixSocket.enabled -}}{{ trimSuffix "/" .Values.unixSocket.mountPath }}/grpc.sock{{- end -}}
 {{- end }}
 
-{{/* Configuration file of the service: `config`, with the size of the memory tier and the unix socket. */}}
+{{/* Settings of `redis` that name the files of keys. */}}
+{{- define "twintier.redisKeyFiles" -}}
+{{- range $setting, $keys := dict "mac_key_files" .Values.redis.protection.macKeys "encryption_key_files" .Values.redis.protection.encryptionKeys }}
+{{- with $keys }}
+{{ $setting }}:
+{{- range . }}
+  - /etc/twintier/redis-keys/{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Configuration file of the service: `config`, with the size of the memory tier, the unix socket and the mounted files. */}}
 {{- define "twintier.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- with include "twintier.l1Size" . -}}
@@ -177,6 +189,9 @@ Empty too where the limit leaves nothing, which twintier.check refuses.
 {{- end -}}
 {{- with include "twintier.socket" . -}}
 {{- $_ := set $config "server" (merge (dict "listen_unix" .) (default dict $config.server)) -}}
+{{- end -}}
+{{- with fromYaml (include "twintier.redisKeyFiles" .) -}}
+{{- $_ := set $config "redis" (merge . (default dict $config.redis)) -}}
 {{- end -}}
 {{- if include "twintier.servesTls" . -}}
 {{- $files := dict "cert_file" "/etc/twintier/tls/tls.crt" "key_file" "/etc/twintier/tls/tls.key" -}}

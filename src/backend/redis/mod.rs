@@ -24,6 +24,7 @@ pub use config::{
     RedisConfig, RedisSetup, RedisUrl, SecretKey, Servers, TlsFiles,
 };
 pub use connection::tls;
+pub use schema::crypto::Protection;
 pub use store::redis_l2::RedisL2;
 
 use crate::cache::tier::bus::BusSink;
@@ -37,9 +38,7 @@ use connection::health::RedisHealth;
 pub fn start(setup: RedisSetup, sink: Arc<dyn BusSink>) -> Arc<RedisL2> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let health = RedisHealth::new(setup.clock.clone());
-    for file in &setup.config.protection.readable_by_others {
-        tracing::warn!(file = %file.display(), "redis: every user of this machine may read a key file");
-    }
+    warn_of_exposed_keys(&setup.config.protection);
     let context = Arc::new(RedisContext::new(setup));
     let executor = CommandExecutor::new(context.clone(), health.clone(), tasks.clone());
     let tier = Arc::new(RedisL2::new(context, health, executor, tasks.clone(), stop.clone()));
@@ -60,4 +59,11 @@ pub fn start(setup: RedisSetup, sink: Arc<dyn BusSink>) -> Arc<RedisL2> {
         async move { topology::server_info::poll(&tier, stop).await }
     });
     tier
+}
+
+/// Warns of key files that every user of the machine may read.
+pub fn warn_of_exposed_keys(config: &ProtectionConfig) {
+    for file in &config.readable_by_others {
+        tracing::warn!(file = %file.display(), "redis: every user of this machine may read a key file");
+    }
 }

@@ -13,20 +13,20 @@ const MAX_KEYS: usize = 8;
 
 /// Reads the keys and their use.
 pub(crate) fn read(reader: &mut Reader) -> ProtectionConfig {
-    let mut readable_by_others = Vec::new();
+    let mut files = Vec::new();
     let mac_keys = read_keys(
         reader,
         MAC_KEYS,
         "files of keys of 32 bytes, raw, in hex or base64, for MACs (HMAC-SHA256) of entries and messages: the first one \
          signs, all verify; what does not verify is not used",
-        &mut readable_by_others,
+        &mut files,
     );
     let encryption_keys = read_keys(
         reader,
         ENCRYPTION_KEYS,
         "files of keys of 32 bytes, raw, in hex or base64, for the encryption of values (AES-256-GCM): the first one \
          encrypts, all decrypt; an entry of another key is a miss",
-        &mut readable_by_others,
+        &mut files,
     );
     let mode = reader.choice(
         MODE,
@@ -38,31 +38,26 @@ pub(crate) fn read(reader: &mut Reader) -> ProtectionConfig {
     if mac_keys.is_empty() && encryption_keys.is_empty() && reader.is_given(MODE) {
         reader.contradict(MODE, MAC_KEYS, "has no effect without redis.mac_key_files or redis.encryption_key_files");
     }
-    ProtectionConfig { mac_keys, encryption_keys, mode, readable_by_others }
+    let is_exposed = |file: &&PathBuf| SecretKey::is_readable_by_others(file);
+    let readable_by_others = files.iter().filter(is_exposed).cloned().collect();
+    ProtectionConfig { mac_keys, encryption_keys, mode, files, readable_by_others }
 }
 
-fn read_keys(
-    reader: &mut Reader,
-    path: &'static str,
-    doc: &'static str,
-    readable_by_others: &mut Vec<PathBuf>,
-) -> Vec<SecretKey> {
-    let files = reader.texts(path, "a list of paths of files", doc);
-    if files.len() > MAX_KEYS {
+fn read_keys(reader: &mut Reader, path: &'static str, doc: &'static str, files: &mut Vec<PathBuf>) -> Vec<SecretKey> {
+    let named = reader.texts(path, "a list of paths of files", doc);
+    if named.len() > MAX_KEYS {
         reader.refuse(path, format!("must name at most {MAX_KEYS} files"));
         return Vec::new();
     }
     let mut keys = Vec::new();
-    for file in &files {
+    for file in &named {
         match SecretKey::read_file(Path::new(file)) {
             Ok(key) if keys.contains(&key) => {
                 reader.refuse(path, format!("{file}: must hold another key than the others"))
             }
             Ok(key) => {
                 keys.push(key);
-                if SecretKey::is_readable_by_others(Path::new(file)) {
-                    readable_by_others.push(file.into());
-                }
+                files.push(file.into());
             }
             Err(rule) => reader.refuse(path, format!("{file}: {rule}")),
         }

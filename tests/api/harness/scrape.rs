@@ -29,6 +29,13 @@ impl Scrape {
         self.find(name, labels).unwrap_or_else(|| panic!("no {name} {labels:?} in\n{}", self.0))
     }
 
+    /// Sum of all series of this name.
+    pub fn sum(&self, name: &str) -> f64 {
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        self.0.lines().filter(of_name).map(value).sum()
+    }
+
     /// Kind of each family, by name.
     pub fn families(&self) -> BTreeMap<String, String> {
         let types = self.0.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

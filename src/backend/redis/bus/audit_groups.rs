@@ -94,7 +94,16 @@ impl AuditGroups {
                 codec::replica_field(context.replica).into(),
                 context.longest_pause().as_micros().to_string().into(),
             ];
-            async move { connection.run(Script::Audit, counters, args).await }
+            let primary = self.primary.clone();
+            async move {
+                let sent_at = primary.context.clock.now();
+                let reply = connection.run(Script::Audit, counters, args).await?;
+                if let (Some("OK"), Some(micros)) = (status(&reply), number(&reply, 1)) {
+                    let micros = u64::try_from(micros).unwrap_or_default();
+                    primary.sample_clock(micros, sent_at, primary.context.clock.now());
+                }
+                Ok(reply)
+            }
         };
         Box::pin(join_all(self.groups.iter().map(script).collect::<Vec<_>>()))
     }

@@ -94,6 +94,10 @@ impl Dispatcher {
     /// Dispatches a message on the channel of a partition.
     fn published(&mut self, channel: &str, bytes: &Bytes) -> Dispatched {
         match codec::decode_message(bytes, self.receiver()) {
+            // No clock can have led to it: it is forged, or from before the clock was set back.
+            Ok(Published::Change { message, .. }) if !self.may_begin(message.version.epoch) => {
+                self.refused(channel, &[message.partition], Refusal::Damaged)
+            }
             Ok(Published::Change { message, micros, origin, ticket }) => {
                 if self.epochs.record_message(message.partition, message.version.epoch) {
                     self.context.foreign.record(1, channel, self.context.clock.now());
@@ -133,7 +137,7 @@ impl Dispatcher {
         // A position below the floor is of a life that has ended: the next audit detects that. A
         // position that no clock can have led to is foreign.
         let now = self.context.clock.now();
-        let may_begin = |epoch| self.primary.clock.may_begin(epoch, now);
+        let may_begin = |epoch| self.may_begin(epoch);
         echo.positions.retain(|(partition, at)| {
             let floor = self.context.floor(*partition).epoch;
             (at.epoch >= floor || !may_begin(floor)) && may_begin(at.epoch)
@@ -142,6 +146,10 @@ impl Dispatcher {
         // Only an accepted echo raises a floor: one that is published again does not.
         let (Some(first), true) = (first, self.sink.echo(nonce, echo)) else { return Dispatched::Done };
         for (partition, position) in positions {
+            let floor = self.context.floor(partition);
+            if !self.may_begin(floor.epoch) {
+                self.context.lower_floor(partition, floor, position);
+            }
             self.context.raise_floor(partition, position);
             self.primary.clock.echoed(partition, position);
             let foreign = self.epochs.record_echo(partition, position.epoch);
@@ -150,6 +158,11 @@ impl Dispatcher {
             }
         }
         Dispatched::Echo(first)
+    }
+
+    /// Returns true if an epoch may have begun by Redis's clock.
+    fn may_begin(&self, epoch: u64) -> bool {
+        self.primary.clock.may_begin(epoch, self.context.clock.now())
     }
 
     /// Handles a message that cannot be read, or does not verify: it may stand for another one.

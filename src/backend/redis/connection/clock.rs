@@ -11,8 +11,8 @@ use crate::cache::clock::Moment;
 use crate::cache::version::Version;
 use crate::sync::Mutex;
 
-/// Farthest that an epoch may lie ahead of Redis's clock: a hundred years.
-const HORIZON_MICROS: u64 = 3_155_760_000_000_000;
+/// Farthest that an epoch may lie ahead of Redis's clock: a day.
+const HORIZON_MICROS: u64 = 86_400_000_000;
 
 /// Smaller steps back cannot be told from clocks that run at different rates.
 const MIN_STEP: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ struct ClockStep {
     last: HashMap<u16, (u8, Version)>,
 }
 
-/// Returns true if an epoch is more than a hundred years ahead of a clock that shows `micros`.
+/// Returns true if an epoch is more than a day ahead of a clock that shows `micros`.
 pub fn is_ahead(epoch: u64, micros: u64) -> bool {
     epoch > micros.saturating_add(HORIZON_MICROS)
 }
@@ -63,9 +63,11 @@ impl RedisClock {
     pub fn sample(&self, micros: u64, sent_at: Moment, received_at: Moment) -> Option<Duration> {
         let mut known = self.lock();
         let before = known.sample.replace(ClockSample { micros, sent_at, received_at });
-        // Only a request after the last answer is certainly later.
-        let before = before.filter(|before| sent_at >= before.received_at)?;
-        let earliest = before.micros.saturating_add(sent_at.since(before.received_at).as_micros() as u64);
+        let before = before?;
+        // A request that was sent before the last answer may have been answered before it.
+        let later = sent_at.since(before.received_at).as_micros() as u64;
+        let overlap = before.received_at.since(sent_at).as_micros() as u64;
+        let earliest = before.micros.saturating_add(later).saturating_sub(overlap);
         let back = Duration::from_micros(earliest.saturating_sub(micros));
         if back < MIN_STEP {
             return None;
@@ -120,7 +122,7 @@ impl RedisClock {
     }
 
     /// Returns true if an epoch may have begun by this clock, or by one that was wrong by up to a
-    /// hundred years.
+    /// day.
     ///
     /// Scripts apply the same rule.
     pub fn may_begin(&self, epoch: u64, now: Moment) -> bool {
@@ -193,7 +195,9 @@ mod tests {
         assert_eq!(clock.sample(101_950_000, seconds(13), seconds(14)), None, "too small");
         assert_eq!(clock.sample(500_000_000, seconds(15), seconds(16)), None, "forward");
         assert_eq!(clock.sample(499_000_000, seconds(15), seconds(17)), None, "asked before the last answer");
-        assert_eq!(clock.kept_too_long(1, Version::new(1, 1)), Duration::ZERO);
+        let overlapping = clock.sample(490_000_000, seconds(16), seconds(18));
+        assert_eq!(overlapping, Some(Duration::from_secs(8)), "more than the requests overlap");
+        assert_eq!(clock.kept_too_long(1, Version::new(1, 1)), Duration::from_secs(8));
     }
 
     #[test]

@@ -125,8 +125,8 @@ impl RedisContext {
         }
     }
 
-    /// Lowers the floor after a handshake with `floor` was answered with a lower `position`: the
-    /// floor cannot have come from a clock.
+    /// Lowers the floor after the server showed a lower `position`: the floor lies too far ahead of
+    /// its clock.
     pub fn lower_floor(&self, partition: u16, floor: Version, position: Version) {
         if let Some(mut known) = self.lock_floor(partition).filter(|known| **known == floor && position < floor) {
             tracing::warn!(partition, %floor, %position, "redis: ignored an epoch far in the future");

@@ -14,6 +14,7 @@ use crate::backend::redis::command::executor::CommandExecutor;
 use crate::backend::redis::connection::context::RedisContext;
 use crate::backend::redis::connection::health::RedisHealth;
 use crate::backend::redis::connection::shard::Shard;
+use crate::backend::redis::schema::crypto::Protection;
 use crate::cache::stats::Counter;
 use crate::cache::stats::keyspace::KeyspaceSample;
 use crate::cache::tier::{L2Error, ServerReport};
@@ -70,6 +71,11 @@ impl RedisL2 {
 
     pub(crate) fn context(&self) -> &Arc<RedisContext> {
         &self.context
+    }
+
+    /// The keys of MACs and encryption, which a reload replaces.
+    pub fn protection(&self) -> &Arc<Protection> {
+        &self.context.protection
     }
 
     pub(crate) fn health(&self) -> &Arc<RedisHealth> {

@@ -85,7 +85,7 @@ impl RedisL2 {
             let mut args = vec![part.into()];
             let mut names = Vec::with_capacity(2 * writes.len());
             for (write, value) in writes.iter().zip(values) {
-                self.add_write(write, (value, announcement), &mut names, &mut args);
+                self.add_write(write, (value, &announcement), &mut names, &mut args);
             }
             let message_head = announcement.head();
             let (script, namespace) = (Script::Write, namespace.name());
@@ -116,7 +116,7 @@ impl RedisL2 {
     fn add_write(
         &self,
         write: &Write,
-        (value, announcement): (&Packed, Announcement<'_>),
+        (value, announcement): (&Packed, &Announcement<'_>),
         names: &mut Vec<Bytes>,
         args: &mut Vec<Value>,
     ) {

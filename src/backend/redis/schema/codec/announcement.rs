@@ -1,16 +1,19 @@
 //! Encoding of what a replica gives a script for the message that announces its step: the head, and
 //! the names of keys.
 
+use std::sync::Arc;
+
 use bytes::BufMut as _;
 
 use super::message::{KEYS, SELECTED, SIGNED_FORMAT, WIRE_FORMAT};
-use crate::backend::redis::schema::crypto::{MessageFields, Protection};
+use crate::backend::redis::schema::crypto::{MessageFields, NamedKey, Protection};
 
 /// The message of a step, apart from what its script puts in.
-#[derive(Clone, Copy)]
 pub struct Announcement<'a> {
     fields: MessageFields<'a>,
     protection: &'a Protection,
+    /// The key that signs all of it. A reload may put another one in force meanwhile.
+    signer: Option<Arc<NamedKey>>,
 }
 
 // === impl Announcement ===
@@ -18,7 +21,7 @@ pub struct Announcement<'a> {
 impl<'a> Announcement<'a> {
     /// Creates the message of these fields.
     pub fn new(fields: MessageFields<'a>, protection: &'a Protection) -> Announcement<'a> {
-        Announcement { fields, protection }
+        Announcement { fields, protection, signer: protection.signing_key() }
     }
 
     /// The head of a message that names keys: everything before its position.
@@ -29,8 +32,8 @@ impl<'a> Announcement<'a> {
     /// The head of a message of these encoded selectors.
     pub fn head_of_selectors(&self, selectors: &[u8]) -> Vec<u8> {
         let mut head = self.head_of(SELECTED);
-        if let Some(mac) = self.protection.sign_selectors(&self.fields, selectors) {
-            head.put_slice(&mac);
+        if let Some(by) = &self.signer {
+            head.put_slice(&self.protection.sign_selectors(by, &self.fields, selectors));
         }
         head
     }
@@ -46,8 +49,8 @@ impl<'a> Announcement<'a> {
     pub fn add_key(&self, key: &[u8], message: &mut Vec<u8>) {
         message.put_u16(key.len() as u16);
         message.put_slice(key);
-        if let Some(mac) = self.protection.sign_key(&self.fields, key) {
-            message.put_slice(&mac);
+        if let Some(by) = &self.signer {
+            message.put_slice(&self.protection.sign_key(by, &self.fields, key));
         }
     }
 
@@ -59,15 +62,14 @@ impl<'a> Announcement<'a> {
     }
 
     fn head_of(&self, kind: u8) -> Vec<u8> {
-        let signer = self.protection.signer();
         let mut head = Vec::with_capacity(48);
-        head.put_u8(if signer.is_some() { SIGNED_FORMAT } else { WIRE_FORMAT });
+        head.put_u8(if self.signer.is_some() { SIGNED_FORMAT } else { WIRE_FORMAT });
         head.put_u8(kind);
         head.put_u16(self.fields.partition);
         head.put_u64(self.fields.origin);
         head.put_u64(self.fields.ticket);
-        if let Some(signer) = signer {
-            head.put_slice(&signer);
+        if let Some(by) = &self.signer {
+            head.put_slice(by.id());
             head.put_u64(self.fields.void_after);
         }
         head

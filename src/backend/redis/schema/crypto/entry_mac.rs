@@ -11,7 +11,6 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::BufMut as _;
 
 use super::protection::{Mac, MacInput, NamedKey, Protection};
@@ -53,8 +52,8 @@ impl Protection {
     /// Adds the seal of an entry to its value, if entries are signed. `header` is the final one.
     pub fn seal_entry(&self, key: KeyRef<'_>, header: &[u8], value: &mut Vec<u8>, end_micros: u64) {
         if let Some(by) = self.signing_key() {
-            let mac = self.entry_mac(by, key, [header, value], end_micros);
-            put_seal(value, by, end_micros, mac);
+            let mac = self.entry_mac(&by, key, [header, value], end_micros);
+            put_seal(value, &by, end_micros, mac);
         }
     }
 
@@ -62,7 +61,7 @@ impl Protection {
     pub fn extension(&self, key: KeyRef<'_>, end_micros: u64) -> Vec<u8> {
         let mut seal = Vec::new();
         if let Some(by) = self.signing_key() {
-            put_seal(&mut seal, by, end_micros, self.extension_mac(by, key, end_micros));
+            put_seal(&mut seal, &by, end_micros, self.extension_mac(&by, key, end_micros));
         }
         seal
     }
@@ -89,10 +88,10 @@ impl Protection {
         }
         let (bytes, seal) = split_seal(bytes).ok_or(Refusal::Damaged)?;
         let parts = bytes.split_at_checked(signed.header_size).ok_or(Refusal::Damaged)?;
-        self.verify(&seal, |by| self.entry_mac(by, key, parts.into(), seal.end_micros))?;
+        self.verify_mac(seal.key_id, seal.mac, |by| self.entry_mac(by, key, parts.into(), seal.end_micros))?;
         let mut end = seal.end_micros;
         if let Some(seal) = extension {
-            self.verify(&seal, |by| self.extension_mac(by, key, seal.end_micros))?;
+            self.verify_mac(seal.key_id, seal.mac, |by| self.extension_mac(by, key, seal.end_micros))?;
             end = if end == 0 || seal.end_micros == 0 { 0 } else { end.max(seal.end_micros) };
         }
         if end > 0 {
@@ -103,15 +102,6 @@ impl Protection {
             stored.latest_end_micros = Some(end);
         }
         Ok(stored)
-    }
-
-    fn verify(&self, seal: &Seal<'_>, mac: impl Fn(&NamedKey) -> Mac) -> Result<(), Refusal> {
-        let mut keys = self.mac_keys(seal.key_id).peekable();
-        if keys.peek().is_none() {
-            return Err(Refusal::UnknownKey);
-        }
-        let fits = |by: &NamedKey| verify_slices_are_equal(&mac(by), seal.mac).is_ok();
-        if keys.any(fits) { Ok(()) } else { Err(Refusal::Forged) }
     }
 
     /// The MAC of an entry of this header and value.

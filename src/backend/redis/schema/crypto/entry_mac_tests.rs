@@ -39,7 +39,7 @@ fn protection_of(prefix: &str, macs: &[u8], ciphers: &[u8], mode: ProtectionMode
         mac_keys: macs.iter().copied().map(secret).collect(),
         encryption_keys: ciphers.iter().copied().map(secret).collect(),
         mode,
-        readable_by_others: Vec::new(),
+        ..ProtectionConfig::default()
     };
     Arc::new(Protection::new(&config, prefix, 0))
 }

@@ -50,19 +50,14 @@ impl Protection {
         now_micros.saturating_add(VALID_FOR.as_micros() as u64)
     }
 
-    /// The id of the key that signs; `None` if nothing is signed.
-    pub fn signer(&self) -> Option<KeyId> {
-        self.signing_key().map(|by| by.id)
-    }
-
     /// Signs one key of a message.
-    pub fn sign_key(&self, fields: &MessageFields<'_>, key: &[u8]) -> Option<Mac> {
-        self.signing_key().map(|by| self.message_mac(by, CHANGED_KEY, fields, key))
+    pub fn sign_key(&self, by: &NamedKey, fields: &MessageFields<'_>, key: &[u8]) -> [u8; MAC_SIZE] {
+        self.message_mac(by, CHANGED_KEY, fields, key)
     }
 
     /// Signs the encoded selectors of a message.
-    pub fn sign_selectors(&self, fields: &MessageFields<'_>, selectors: &[u8]) -> Option<Mac> {
-        self.signing_key().map(|by| self.message_mac(by, SELECTORS, fields, selectors))
+    pub fn sign_selectors(&self, by: &NamedKey, fields: &MessageFields<'_>, selectors: &[u8]) -> [u8; MAC_SIZE] {
+        self.message_mac(by, SELECTORS, fields, selectors)
     }
 
     /// Verifies one key of a message. Passes if there are no keys to verify with.
@@ -84,7 +79,7 @@ impl Protection {
     /// Adds a signature to the confirmation of `replica` to `origin`, if messages are signed.
     pub fn seal_confirmation(&self, origin: u64, confirmation: &mut Vec<u8>) {
         if let Some(by) = self.signing_key() {
-            let mac = self.confirmation_mac(by, origin, confirmation);
+            let mac = self.confirmation_mac(&by, origin, confirmation);
             confirmation.put_slice(&by.id);
             confirmation.put_slice(&mac);
         }
@@ -116,12 +111,7 @@ impl Protection {
         if mac.len() != MAC_SIZE {
             return Err(Refusal::Damaged);
         }
-        let mut keys = self.mac_keys(&id).peekable();
-        if keys.peek().is_none() {
-            return Err(Refusal::UnknownKey);
-        }
-        let fits = |by: &NamedKey| verify_slices_are_equal(&expected(by), mac).is_ok();
-        if keys.any(fits) { Ok(()) } else { Err(Refusal::Forged) }
+        self.verify_mac(&id, mac, expected)
     }
 
     fn message_mac(&self, by: &NamedKey, kind: &[u8], fields: &MessageFields<'_>, covered: &[u8]) -> Mac {

@@ -13,6 +13,6 @@ mod value_encryption;
 
 pub use key_file::{KeyFileError, SecretKey};
 pub use message_mac::{KeyId, MessageFields};
-pub use protection::{Protection, ProtectionConfig, ProtectionMode};
+pub use protection::{NamedKey, Protection, ProtectionConfig, ProtectionMode};
 pub use refusal::{Refusal, Refusals, RefusedKind};
 pub use value_encryption::EncryptionError;

@@ -1,10 +1,14 @@
 //! The keys of a deployment, and what they are used for.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 
 use super::key_file::SecretKey;
+use super::refusal::Refusal;
 use crate::backend::redis::schema::codec::entry_layout::{KEY_ID_SIZE, MAC_SIZE};
 use crate::cache::key::KeyRef;
 
@@ -23,12 +27,14 @@ pub enum ProtectionMode {
 /// Configuration of MACs and encryption.
 #[derive(Clone, Debug, Default)]
 pub struct ProtectionConfig {
-    /// Keys of MACs: the first one signs, all verify.
+    /// KeyRing of MACs: the first one signs, all verify.
     pub mac_keys: Vec<SecretKey>,
-    /// Keys of encryption: the first one encrypts, all decrypt.
+    /// KeyRing of encryption: the first one encrypts, all decrypt.
     pub encryption_keys: Vec<SecretKey>,
     /// The use of the keys.
     pub mode: ProtectionMode,
+    /// The files of all keys.
+    pub files: Vec<PathBuf>,
     /// Key files that every user of the machine may read.
     pub readable_by_others: Vec<PathBuf>,
 }
@@ -38,16 +44,24 @@ pub struct Protection {
     /// The deployment: its prefix and its database. Part of each MAC.
     scope: Box<[u8]>,
     mode: ProtectionMode,
-    mac_keys: Box<[NamedKey]>,
-    pub(super) encryption_keys: Box<[NamedKey]>,
+    verifies: bool,
+    decrypts: bool,
+    /// The keys in force. A reload replaces them by others, never by none.
+    keys: ArcSwap<KeyRing>,
     /// Key of this process, for its own echoes.
     echo_key: hmac::Key,
 }
 
+/// KeyRing that are in force at the same time.
+pub(super) struct KeyRing {
+    pub mac: Box<[Arc<NamedKey>]>,
+    pub encryption: Box<[Arc<NamedKey>]>,
+}
+
 /// A key derived from a configured one, with its id.
-pub(super) struct NamedKey {
-    pub id: [u8; KEY_ID_SIZE],
-    pub key: hmac::Key,
+pub struct NamedKey {
+    pub(super) id: [u8; KEY_ID_SIZE],
+    pub(super) key: hmac::Key,
 }
 
 /// A MAC, truncated to half of its size as RFC 2104 allows: 128 bits.
@@ -58,16 +72,30 @@ pub(super) type Mac = [u8; MAC_SIZE];
 impl Protection {
     /// Creates the keys of the deployment under `prefix` in `database`.
     pub fn new(config: &ProtectionConfig, prefix: &str, database: u8) -> Protection {
-        let derived = |keys: &[SecretKey], purpose: &[u8]| {
-            keys.iter().map(|key| NamedKey::derive(key, purpose)).collect::<Box<[_]>>()
-        };
         Protection {
             scope: [prefix.as_bytes(), &[0, database]].concat().into(),
             mode: config.mode,
-            mac_keys: derived(&config.mac_keys, b"twintier redis mac 1"),
-            encryption_keys: derived(&config.encryption_keys, b"twintier redis encryption 1"),
+            verifies: !config.mac_keys.is_empty(),
+            decrypts: !config.encryption_keys.is_empty(),
+            keys: ArcSwap::from_pointee(KeyRing::derive(config)),
             echo_key: hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()),
         }
+    }
+
+    /// Replaces the keys by those of another configuration, whose first ones sign and encrypt from
+    /// now on.
+    ///
+    /// KeyRing of a kind neither begin nor cease to be there: that needs a restart.
+    pub fn replace_keys(&self, config: &ProtectionConfig) {
+        let KeyRing { mut mac, mut encryption } = KeyRing::derive(config);
+        let before = self.keys.load();
+        if mac.is_empty() == self.verifies {
+            mac = before.mac.clone();
+        }
+        if encryption.is_empty() == self.decrypts {
+            encryption = before.encryption.clone();
+        }
+        self.keys.store(Arc::new(KeyRing { mac, encryption }));
     }
 
     /// Returns true if entries and messages are signed.
@@ -77,7 +105,7 @@ impl Protection {
 
     /// Returns true if MACs can be verified.
     pub fn verifies(&self) -> bool {
-        !self.mac_keys.is_empty()
+        self.verifies
     }
 
     /// Returns true if entries and messages without a MAC are refused.
@@ -87,12 +115,12 @@ impl Protection {
 
     /// Returns true if values are encrypted.
     pub fn encrypts(&self) -> bool {
-        self.mode >= ProtectionMode::Write && !self.encryption_keys.is_empty()
+        self.mode >= ProtectionMode::Write && self.decrypts
     }
 
     /// Returns true if values that are not encrypted are refused.
     pub fn requires_encryption(&self) -> bool {
-        self.mode == ProtectionMode::Require && !self.encryption_keys.is_empty()
+        self.mode == ProtectionMode::Require && self.decrypts
     }
 
     /// Returns true if entries are written as they are without any key.
@@ -100,14 +128,25 @@ impl Protection {
         !self.signs() && !self.encrypts()
     }
 
-    /// The key that signs.
-    pub(super) fn signing_key(&self) -> Option<&NamedKey> {
-        self.mac_keys.first().filter(|_| self.signs())
+    /// The key that signs; `None` if nothing is signed.
+    pub fn signing_key(&self) -> Option<Arc<NamedKey>> {
+        if self.signs() { self.keys().mac.first().cloned() } else { None }
     }
 
-    /// The keys of this id.
-    pub(super) fn mac_keys(&self, id: &[u8]) -> impl Iterator<Item = &NamedKey> {
-        self.mac_keys.iter().filter(move |key| key.id == id)
+    /// The keys in force.
+    pub(super) fn keys(&self) -> arc_swap::Guard<Arc<KeyRing>> {
+        self.keys.load()
+    }
+
+    /// Verifies a MAC of the key with this id, by the `expected` one.
+    pub(super) fn verify_mac(&self, id: &[u8], mac: &[u8], expected: impl Fn(&NamedKey) -> Mac) -> Result<(), Refusal> {
+        let keys = self.keys();
+        let mut known = keys.mac.iter().filter(|key| key.id == id).peekable();
+        if known.peek().is_none() {
+            return Err(Refusal::UnknownKey);
+        }
+        let fits = |by: &Arc<NamedKey>| verify_slices_are_equal(&expected(by), mac).is_ok();
+        if known.any(fits) { Ok(()) } else { Err(Refusal::Forged) }
     }
 
     /// The key of this process, for its own echoes.
@@ -128,9 +167,28 @@ impl Protection {
     }
 }
 
+// === impl KeyRing ===
+
+impl KeyRing {
+    fn derive(config: &ProtectionConfig) -> KeyRing {
+        let derived = |keys: &[SecretKey], purpose: &[u8]| {
+            keys.iter().map(|key| Arc::new(NamedKey::derive(key, purpose))).collect::<Box<[_]>>()
+        };
+        KeyRing {
+            mac: derived(&config.mac_keys, b"twintier redis mac 1"),
+            encryption: derived(&config.encryption_keys, b"twintier redis encryption 1"),
+        }
+    }
+}
+
 // === impl NamedKey ===
 
 impl NamedKey {
+    /// The id, as messages and entries name it.
+    pub fn id(&self) -> &[u8; KEY_ID_SIZE] {
+        &self.id
+    }
+
     /// Derives the key for one purpose.
     fn derive(secret: &SecretKey, purpose: &[u8]) -> NamedKey {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());

@@ -33,7 +33,8 @@ pub struct EncryptionError;
 impl Protection {
     /// Encrypts a packed value of `plain_size` bytes, if values are encrypted.
     pub fn encrypt(&self, key: KeyRef<'_>, packed: Packed, plain_size: usize) -> Result<Packed, EncryptionError> {
-        let Some(by) = self.encryption_keys.first().filter(|_| self.encrypts()) else { return Ok(packed) };
+        let keys = self.keys();
+        let Some(by) = keys.encryption.first().filter(|_| self.encrypts()) else { return Ok(packed) };
         let nonce: [u8; NONCE_SIZE] = rand_bytes()?;
         let cipher = self.cipher(by, key).ok_or(EncryptionError)?;
         let mut bytes = Vec::with_capacity(ENVELOPE_SIZE + packed.bytes.len());
@@ -58,7 +59,7 @@ impl Protection {
         let (id, sealed) = value.split_at_checked(KEY_ID_SIZE).ok_or(Refusal::Damaged)?;
         let (nonce, sealed) = sealed.split_at_checked(NONCE_SIZE).ok_or(Refusal::Damaged)?;
         let mut refusal = Refusal::UnknownKey;
-        for by in self.encryption_keys.iter().filter(|by| by.id == id) {
+        for by in self.keys().encryption.iter().filter(|by| by.id == id) {
             let cipher = self.cipher(by, key).ok_or(Refusal::Damaged)?;
             let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Refusal::Damaged)?;
             let (mut bytes, aad) = (sealed.to_vec(), self.additional_data(key, encoding, stored.plain_size));

@@ -14,7 +14,8 @@
 -- address may be known before the epoch.)
 --
 -- To repair, entries from before do not count until the replicas that were live have invalidated
--- again.
+-- again. After an epoch that lay too far ahead of the clock they do not count at all: the new epoch
+-- may be above it, and what was invalidated since then was so at lower positions.
 local deployed = registry_of(KEYS[1])
 if deployed[1] and deployed[1] ~= ARGV[3] and (deployed[2] or '') ~= ARGV[4] then
   return {'PARTITIONS', tonumber(deployed[1]), deployed[2] or ''}
@@ -61,7 +62,7 @@ end
 local positions, taken_over = {}, false
 for index, counter in ipairs(KEYS) do
   local floor = 16 * index - 15
-  local epoch, sequence, fields = read_counter(counter, 'i', 'g')
+  local epoch, sequence, fields = read_counter(counter, 'i', 'g', 'x')
   local is_same = epoch and same_life(fields[5]) and not is_behind(epoch, sequence, ARGV[1], floor)
     and not was_replaced(fields[6])
   if not epoch then
@@ -73,7 +74,11 @@ for index, counter in ipairs(KEYS) do
     local prior = digits(epoch) .. '-' .. digits(sequence)
     epoch = begin_epoch(counter, math.max(floor_of(ARGV[1], floor), epoch), ARGV[2])
     redis.call('HSET', counter, 'l', prior)
-    local live = ARGV[5] == 'repair' and live_replicas()
+    local refused = whole(fields[7])
+    if refused and epoch > refused then
+      redis.call('HDEL', counter, 'x')
+    end
+    local live = ARGV[5] == 'repair' and not refused and live_replicas()
     if live then
       redis.call('HSET', counter, 'u', fields[4] or fields[3] or fields[1], 'w', live, 'm', digits(now))
     elseif ARGV[5] == 'trust' then

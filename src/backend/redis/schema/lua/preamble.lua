@@ -6,12 +6,13 @@
 -- clock, before which the registry proves nothing, and g one more than the configuration epoch
 -- under which sentinels named the primary when it took over. After a takeover that is not settled
 -- yet also u the value that t gets then, w replicas that are waited for, m since when; and l the
--- position at which the server took over. Epochs are microseconds of Redis's clock and stay below
--- 2^53, so that Lua's doubles hold them.
+-- position at which the server took over; and x the highest epoch that was refused because it lay
+-- too far ahead of the clock: entries of it may be left. Epochs are microseconds of Redis's clock
+-- and stay below 2^53, so that Lua's doubles hold them.
 local LIMIT, NOWHERE = 9007199254740992, string.rep('\0', 16)
--- Farthest that an epoch may lie ahead of the clock (microseconds, a hundred years). No clock was
--- ever that wrong: such an epoch is damaged.
-local HORIZON = 3155760000000000
+-- Farthest that an epoch may lie ahead of the clock (microseconds, a day). One that lies farther
+-- ahead is forged, or the clock was set back.
+local HORIZON = 86400000000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
@@ -61,6 +62,9 @@ local function is_number(text, most)
   return number ~= nil and number <= most
 end
 
+-- The highest epoch that was found too far ahead, until the next epoch begins.
+local ahead = 0
+
 -- Reads a counter: epoch, sequence, and a list of e, s, t, u and the further fields named. Without
 -- a counter the epoch is nil. Deletes a damaged counter: the order of everything before is lost
 -- with its numbers.
@@ -70,6 +74,9 @@ local function read_counter(counter, ...)
   if epoch and epoch > 0 and epoch <= now + HORIZON and sequence and sequence < LIMIT - 1
       and (fields[3] == fields[1] or is_number(fields[3], epoch)) and (not fields[4] or is_number(fields[4], epoch)) then
     return epoch, sequence, fields
+  end
+  if epoch and epoch > now + HORIZON then
+    ahead = math.max(ahead, epoch)
   end
   if fields[1] or fields[2] or fields[3] or fields[4] then
     discard(counter)
@@ -91,10 +98,14 @@ local function registry_of(counter)
 end
 
 -- The epoch of a position that a replica has seen (16 bytes of `floors`, from `at` on). An epoch
--- that no clock can have led to does not count.
+-- that lies too far ahead does not count.
 local function floor_of(floors, at)
   local e = struct.unpack('>I8', floors, at)
-  return e <= now + HORIZON and e or 0
+  if e <= now + HORIZON then
+    return e
+  end
+  ahead = math.max(ahead, e)
+  return 0
 end
 
 -- Whether a counter is below that position: it is older data than this replica has seen.
@@ -117,5 +128,9 @@ local function begin_epoch(counter, floor, identity)
   epoch = RESTARTS or epoch
   redis.call('HSET', counter, 'e', digits(epoch), 'i', identity, 't', digits(epoch))
   redis.call('HSETNX', counter, 'b', digits(now))
+  if ahead > epoch then
+    redis.call('HSET', counter, 'x', digits(ahead))
+  end
+  ahead = 0
   return epoch
 end

@@ -7,7 +7,7 @@
 -- is kept (0 no end) and its header and value, and the message after its position and time. An entry
 -- larger than LARGE has room for its beginning: Lua reads every byte of a string that it builds. The
 -- reply has a sequence for each step; 0 for one that was left undone because write.lua has to judge it.
-local LIMIT, LARGE, HEAD = 9007199254740992, 512, 87
+local LIMIT, HORIZON, LARGE, HEAD = 9007199254740992, 86400000000, 512, 87
 local call, pcall, pack, unpack = redis.call, redis.pcall, struct.pack, struct.unpack
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -52,7 +52,7 @@ while KEYS[key] do
   local count, mac, not_after, seen, epoch, text, field, channel = unpack('>I2I2I8I8c8I2c0I2c0I2c0', ARGV[arg])
   local fields, sequence = pcall('HMGET', counter, 'e', 'i', 'y', 'z', field), 0
   local leased, record = fields[3], fields[5]
-  if fields[1] == text and fields[2] == identity and not (is_late and now > not_after)
+  if fields[1] == text and tonumber(text) <= now + HORIZON and fields[2] == identity and not (is_late and now > not_after)
       and (not record or record == '' or is_sound(record)) and (not leased or is_time(leased)) then
     sequence = pcall('HINCRBY', counter, 's', '1')
     if type(sequence) ~= 'number' then
