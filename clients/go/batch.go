@@ -65,7 +65,7 @@ func (c *Client) readMany(
 func (c *Client) readBatch(
 	ctx context.Context, keys []string, o *callOptions, session *Session, found func(key string, read func(target any) error),
 ) error {
-	mark := c.near.mark(o)
+	mark := c.near.mark(o, session)
 	items, err := c.fetchBatch(ctx, keys, o, session, mark)
 	if err != nil {
 		if err = c.failedRead(ctx, o, err); errors.Is(err, ErrMiss) {
@@ -95,18 +95,15 @@ func (c *Client) readBatch(
 func (c *Client) fetchBatch(
 	ctx context.Context, keys []string, o *callOptions, session *Session, mark *nearMark,
 ) ([]*twintierv1.BatchGetItem, error) {
-	tokens, err := session.present(ctx)
+	tokens, err := session.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	request := &twintierv1.BatchGetRequest{Namespace: o.namespace, Keys: keys, Tokens: mark.addTo(tokens)}
 	request.Consistency, request.MaxStaleness = o.readConsistency()
 	all, err := call(ctx, c, opGetMany, o.timeout, c.collectBatch, request)
-	if err != nil {
-		return nil, err
-	}
-	session.replace(tokens, all.GetToken())
-	return all.GetItems(), nil
+	session.end(tokens, all.GetToken())
+	return all.GetItems(), err
 }
 
 // answerOf returns the answer that a Get of the item's key would have had.
@@ -178,16 +175,16 @@ func (c *Client) writeBatch(ctx context.Context, items []*twintierv1.SetRequest,
 	}
 	c.near.drop(o, keys...)
 	defer c.near.drop(o, keys...)
-	tokens, err := session.present(ctx)
+	tokens, err := session.begin(ctx)
 	if err != nil {
 		return nil, c.failedWrite(ctx, o, len(items), err)
 	}
 	request := &twintierv1.BatchSetRequest{Namespace: o.namespace, Items: items, Tokens: tokens}
 	response, err := call(ctx, c, opSetMany, o.timeout, c.service.BatchSet, request)
+	session.end(tokens, response.GetToken())
 	if err != nil {
 		return nil, c.failedWrite(ctx, o, len(items), err)
 	}
-	session.replace(tokens, response.GetToken())
 	return c.storedKeys(ctx, keys, response, o)
 }
 

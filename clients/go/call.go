@@ -54,8 +54,8 @@ func (c *Client) failed(ctx context.Context, operation string, err error) error 
 		return ended
 	}
 	e := callError(operation, err)
-	if e.Code == codes.DeadlineExceeded && c.conn.GetState() != connectivity.Ready {
-		e.Kind = ErrUnavailable // nobody was there who could have been too late
+	if e.Code == codes.DeadlineExceeded && c.conn.GetState() == connectivity.TransientFailure {
+		e.Kind = ErrUnavailable // no replica can be reached: gRPC repeated the call until its end
 	}
 	c.counters.inc(ctx, Failures)
 	switch {
@@ -79,5 +79,4 @@ const (
 	opLease      = "lease"   // the Get of GetOrSet
 	opWait       = "wait"    // a Get that waits for the lease of another caller
 	opRelease    = "release" // the return of a lease
-	opMerge      = "merge_tokens"
 )

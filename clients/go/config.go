@@ -47,13 +47,13 @@ func WithNamespace(namespace string) Option {
 // WithTimeout sets the longest time of a call, waiting for a lease excepted. The default is
 // DefaultTimeout.
 func WithTimeout(timeout time.Duration) Option {
-	return func(c *config) { c.call.timeout = timeout }
+	return func(c *config) { c.call.timeout = positive(timeout) }
 }
 
 // WithLeaseWait sets the longest time that GetOrSet waits for the loader of another caller. The
-// default is DefaultLeaseWait.
+// default is the call's LeaseDuration, else DefaultLeaseWait.
 func WithLeaseWait(wait time.Duration) Option {
-	return func(c *config) { c.call.leaseWait = wait }
+	return func(c *config) { c.call.leaseWait = positive(wait) }
 }
 
 // WithStrict makes all calls return the errors of the service.
@@ -118,7 +118,7 @@ func WithDialOptions(options ...grpc.DialOption) Option {
 func newConfig(addresses []string, options []Option) (*config, error) {
 	c := &config{
 		addresses:  addresses,
-		call:       callOptions{timeout: DefaultTimeout, leaseWait: DefaultLeaseWait},
+		call:       callOptions{timeout: DefaultTimeout},
 		serializer: JSON,
 		laterQueue: DefaultLaterQueue,
 		refreshes:  DefaultRefreshes,

@@ -72,8 +72,9 @@ type Hooks struct {
 	Counted func(ctx context.Context, metric Metric, n int)
 	// CallEnded runs after a call of the service, with its error if it failed.
 	CallEnded func(ctx context.Context, operation string, duration time.Duration, err error)
-	// LoadEnded runs after a loader returned, with its error if it failed.
-	LoadEnded func(ctx context.Context, duration time.Duration, err error)
+	// LoadEnded runs after a loader returned, with its error if it failed. background is true for
+	// the refresh of an entry that is due.
+	LoadEnded func(ctx context.Context, background bool, duration time.Duration, err error)
 }
 
 // counters holds the counts of a client and tells its hooks.
@@ -104,10 +105,10 @@ func (c *counters) callEnded(ctx context.Context, operation string, duration tim
 	}
 }
 
-func (c *counters) loadEnded(ctx context.Context, duration time.Duration, err error) {
+func (c *counters) loadEnded(ctx context.Context, background bool, duration time.Duration, err error) {
 	for i := range c.hooks {
 		if ended := c.hooks[i].LoadEnded; ended != nil {
-			ended(ctx, duration, err)
+			ended(ctx, background, duration, err)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (c *Client) read(ctx context.Context, key string, options []CallOption, tar
 	}
 	request := &twintierv1.GetRequest{Namespace: o.namespace, Key: key}
 	request.Consistency, request.MaxStaleness = o.readConsistency()
-	mark := c.near.mark(o)
+	mark := c.near.mark(o, session)
 	response, err := c.fetch(ctx, opGet, o.timeout, request, session, mark)
 	if err != nil {
 		return EntryInfo{}, c.failedRead(ctx, o, err)
@@ -81,15 +81,13 @@ func (c *Client) read(ctx context.Context, key string, options []CallOption, tar
 func (c *Client) fetch(
 	ctx context.Context, operation string, timeout time.Duration, request *twintierv1.GetRequest, session *Session, mark *nearMark,
 ) (*twintierv1.GetResponse, error) {
-	tokens, err := session.present(ctx)
+	tokens, err := session.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	request.Tokens = mark.addTo(tokens)
+	request.Tokens = mark.addTo(append(request.Tokens, tokens...))
 	response, err := call(ctx, c, operation, timeout, c.service.Get, request)
-	if err == nil {
-		session.replace(tokens, response.GetToken())
-	}
+	session.end(tokens, response.GetToken())
 	return response, err
 }
 

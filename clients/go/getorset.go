@@ -5,8 +5,6 @@ import (
 	"reflect"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	twintierv1 "github.com/twintier/twintier/clients/go/twintier/v1"
 )
 
@@ -52,7 +50,9 @@ type loading struct {
 	session  *Session
 	deadline time.Time // that of the first caller; zero if it has none
 	target   func() any
-	loader   func(context.Context) (pointer, value any, err error)
+	// background is true while an entry that is due is loaded after the caller has its answer.
+	background bool
+	loader     func(context.Context) (pointer, value any, err error)
 }
 
 func (l *loading) flightKey(kind reflect.Type) flightKey {
@@ -70,7 +70,7 @@ func (l *loading) flightKey(kind reflect.Type) flightKey {
 func (l *loading) run(ctx context.Context) (value any, err error, then func()) {
 	ctx, stop := l.client.whileOpen(ctx)
 	defer stop()
-	mark := l.client.near.mark(l.options)
+	mark := l.client.near.mark(l.options, l.session)
 	response, err := l.ask(ctx, mark)
 	if err != nil {
 		if err = l.client.failedRead(ctx, l.options, err); err != ErrMiss {
@@ -100,8 +100,9 @@ func (l *loading) ask(ctx context.Context, mark *nearMark) (*twintierv1.GetRespo
 		if err != nil || response.GetMiss() == nil {
 			return response, err
 		}
-		// A strong Get takes no lease. This one does, and must not believe memory either.
-		request.Consistency, request.MaxStaleness = twintierv1.Consistency_CONSISTENCY_BOUNDED, durationpb.New(time.Millisecond)
+		// A strong Get takes no lease. The next one does, and is not older.
+		request.Consistency = twintierv1.Consistency_CONSISTENCY_BOUNDED
+		request.Tokens = []string{response.GetToken()}
 	}
 	request.Lease.Wait = twintierv1.LeaseWait_LEASE_WAIT_NONE
 	response, err := l.client.fetch(ctx, opLease, l.options.timeout, request, l.session, mark)
@@ -125,10 +126,17 @@ func (l *loading) leaseRequest() *twintierv1.GetRequest {
 // wait returns how long to wait for another caller's loader: so that a caller with a deadline has
 // half of its time left to load.
 func (l *loading) wait() time.Duration {
-	if l.deadline.IsZero() {
-		return l.options.leaseWait
+	wait := l.options.leaseWait
+	if wait == 0 {
+		wait = l.options.leaseDuration
 	}
-	return max(time.Millisecond, min(l.options.leaseWait, time.Until(l.deadline)/2))
+	if wait == 0 {
+		wait = DefaultLeaseWait
+	}
+	if l.deadline.IsZero() {
+		return wait
+	}
+	return max(time.Millisecond, min(wait, time.Until(l.deadline)/2))
 }
 
 // writer sets how the Set of a loaded value is conditioned. It reports false if nothing is to be

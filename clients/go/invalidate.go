@@ -74,17 +74,17 @@ func (c *Client) invalidate(ctx context.Context, selector Selector, o *callOptio
 
 func (c *Client) invalidateOnce(ctx context.Context, selector Selector, o *callOptions) (bool, error) {
 	session := c.sessionOf(ctx)
-	tokens, err := session.present(ctx)
+	tokens, err := session.begin(ctx)
 	if err != nil {
 		return false, c.failedWrite(ctx, o, 1, err)
 	}
 	request := &twintierv1.InvalidateRequest{Namespace: o.namespace, Tokens: tokens, SourceVersion: o.sourceVersion}
 	selector.fill(request)
 	response, err := call(ctx, c, opInvalidate, o.timeout, c.service.Invalidate, request)
+	session.end(tokens, response.GetToken())
 	if err != nil {
 		return false, c.failedWrite(ctx, o, 1, err)
 	}
-	session.replace(tokens, response.GetToken())
 	return true, nil
 }
 

@@ -1,10 +1,13 @@
 package twintier
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +29,8 @@ type templatePart struct {
 	name bool
 }
 
+var namePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 // ParseTemplate parses a template.
 func ParseTemplate(text string) (*Template, error) {
 	t := &Template{text: text}
@@ -37,8 +42,8 @@ func ParseTemplate(text string) (*Template, error) {
 			rest = rest[2:]
 		case rest[0] == '{':
 			end := strings.IndexByte(rest, '}')
-			if end < 2 || strings.ContainsRune(rest[1:end], '{') {
-				return nil, usageError("template", strconv.Quote(text), "a name in braces is missing or not closed")
+			if end < 0 || !namePattern.MatchString(rest[1:end]) {
+				return nil, usageError("template", strconv.Quote(text), "braces must hold a name of ASCII letters, digits and _, not beginning with a digit")
 			}
 			t.addLiteral(&literal)
 			t.addName(rest[1:end])
@@ -158,7 +163,8 @@ func escape(key *strings.Builder, text string) {
 }
 
 // ArgumentKey returns the key of arguments: the prefix, ":" and the first 128 bits of the SHA-256 of
-// their canonical JSON (RFC 8785), in hex. It is the same in every language.
+// their canonical JSON (RFC 8785), in hex. It is the same in every language. An integer beyond
+// ±(2^53 - 1) is refused.
 func ArgumentKey(prefix string, arguments any) (string, error) {
 	if prefix == "" {
 		return "", usageError("prefix", `""`, "it must not be empty")
@@ -170,6 +176,9 @@ func ArgumentKey(prefix string, arguments any) (string, error) {
 	canonical, err := canonicalJSON(plain)
 	if err != nil {
 		return "", usageError("arguments", fmt.Sprintf("of type %T", arguments), "they have no canonical JSON: "+err.Error())
+	}
+	if number := unsafeInteger(canonical); number != "" {
+		return "", usageError("arguments", number, "an integer must be within ±(2^53 - 1), so that no two have the same key")
 	}
 	sum := sha256.Sum256(canonical)
 	return prefix + ":" + hex.EncodeToString(sum[:16]), nil
@@ -183,4 +192,24 @@ func canonicalJSON(plain []byte) ([]byte, error) {
 		return nil, err
 	}
 	return wrapped[1 : len(wrapped)-1], nil
+}
+
+// unsafeInteger returns the first integer that a floating-point number may not hold exactly.
+func unsafeInteger(canonical []byte) string {
+	const limit = 1<<53 - 1
+	decoder := json.NewDecoder(bytes.NewReader(canonical))
+	decoder.UseNumber()
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return ""
+		}
+		number, ok := token.(json.Number)
+		if !ok || strings.ContainsAny(number.String(), ".e") {
+			continue
+		}
+		if n, err := number.Int64(); err != nil || n > limit || n < -limit {
+			return number.String()
+		}
+	}
 }

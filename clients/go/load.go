@@ -51,7 +51,7 @@ func (l *loading) runLoader(ctx context.Context) (pointer, value any, err error)
 		if failure != nil {
 			c.counters.inc(ctx, LoadFailures)
 		}
-		c.counters.loadEnded(ctx, time.Duration(clock()-start), failure)
+		c.counters.loadEnded(ctx, l.background, time.Duration(clock()-start), failure)
 	}()
 	return l.loader(ctx)
 }
@@ -69,8 +69,13 @@ func (l *loading) store(ctx context.Context, value any, write writer) error {
 
 // put makes a Set. Whether it is stored does not matter to the caller, who has the value.
 func (l *loading) put(ctx context.Context, request *twintierv1.SetRequest, write writer) {
-	if write(request) {
-		_, _ = l.client.write(ctx, request, l.options)
+	if !write(request) {
+		return
+	}
+	strict := *l.options
+	strict.strict = true
+	if _, err := l.client.write(ctx, request, &strict); err != nil && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrDeadline) {
+		l.giveBack(context.WithoutCancel(ctx), write, false) // the service refuses the value
 	}
 }
 
@@ -120,5 +125,6 @@ func (l *loading) refresh(ctx context.Context, lease *twintierv1.Lease) {
 	limited, cancel := context.WithTimeout(ctx, lease.GetDuration().AsDuration())
 	defer cancel()
 	l.client.counters.inc(ctx, Refreshes)
+	l.background = true
 	_, _ = l.load(limited, withLease(lease.GetId())) // counted, and reported to hooks
 }

@@ -2,6 +2,7 @@ package twintier
 
 import (
 	"net/http"
+	"strings"
 )
 
 // SessionHeader is the header that carries a session from service to service.
@@ -23,21 +24,17 @@ func Middleware(c *Client) func(http.Handler) http.Handler {
 				session = c.Session()
 			}
 			r = r.WithContext(session.Context(r.Context()))
-			sw := &sessionWriter{ResponseWriter: w, send: func() { sendSession(w, r, session) }}
+			sw := &sessionWriter{ResponseWriter: w, send: func() { setSession(w.Header(), session.Text()) }}
 			next.ServeHTTP(sw, r)
 			sw.begin()
 		})
 	}
 }
 
-// sendSession sets the header of a response. A session that is too long for a header is not sent.
-func sendSession(w http.ResponseWriter, r *http.Request, session *Session) {
-	text, err := session.Text(r.Context())
-	if err == nil && len(text) > maxSessionHeader {
-		text, err = session.merged(r.Context())
-	}
-	if err == nil && text != "" && len(text) <= maxSessionHeader {
-		w.Header().Set(SessionHeader, text)
+// setSession sets the header. A session that is too long for a header is not sent.
+func setSession(header http.Header, text string) {
+	if text != "" && len(text) <= maxSessionHeader {
+		header.Set(SessionHeader, text)
 	}
 }
 
@@ -52,14 +49,16 @@ func Transport(next http.RoundTripper) http.RoundTripper {
 		if session == nil {
 			return next.RoundTrip(r)
 		}
-		text, err := session.Text(r.Context())
-		if err == nil && text != "" && len(text) <= maxSessionHeader {
-			r = r.Clone(r.Context())
-			r.Header.Set(SessionHeader, text)
+		presented, err := session.begin(r.Context())
+		if err != nil {
+			return nil, err
 		}
+		defer session.end(nil, "")
+		r = r.Clone(r.Context())
+		setSession(r.Header, strings.Join(presented, ","))
 		response, err := next.RoundTrip(r)
 		if err == nil {
-			session.adopt(response.Header.Get(SessionHeader))
+			session.goOnFrom(response.Header.Get(SessionHeader))
 		}
 		return response, err
 	})

@@ -124,7 +124,7 @@ func weigh(key string, entry *nearEntry) uint32 {
 
 // find returns an entry if it is proven to be fresh enough for a read.
 func (n *nearCache) find(key string, o *callOptions, session *Session) *nearEntry {
-	if n == nil || o.namespace != n.client.config.call.namespace || o.consistency == Strong {
+	if !n.serves(o, session) || o.consistency == Strong {
 		return nil
 	}
 	limit := n.settings.MaxStaleness
@@ -132,7 +132,7 @@ func (n *nearCache) find(key string, o *callOptions, session *Session) *nearEntr
 		limit = min(limit, o.maxStaleness)
 	}
 	proof, now := n.proof.Load(), clock()
-	if proof.at == 0 || now-proof.at > int64(limit) || session.newest() > proof.at {
+	if proof.at == 0 || now-proof.at > int64(limit) {
 		return nil
 	}
 	entry, ok := n.entries.GetIfPresent(key)
@@ -146,9 +146,14 @@ func (n *nearCache) find(key string, o *callOptions, session *Session) *nearEntr
 	return entry
 }
 
+// serves reports whether the cache answers reads of a session with these options.
+func (n *nearCache) serves(o *callOptions, session *Session) bool {
+	return n != nil && session == nil && o.namespace == n.client.config.call.namespace
+}
+
 // mark notes what is known before a read whose answer may be kept. Nil means it will not be.
-func (n *nearCache) mark(o *callOptions) *nearMark {
-	if n == nil || o.namespace != n.client.config.call.namespace {
+func (n *nearCache) mark(o *callOptions, session *Session) *nearMark {
+	if !n.serves(o, session) {
 		return nil
 	}
 	proof := n.proof.Load()

@@ -149,9 +149,6 @@ func (o *callOptions) check() error {
 			return usageError(d.name, d.value, "it must be positive")
 		}
 	}
-	if o.timeout == 0 || o.leaseWait == 0 {
-		return usageError("timeout or lease_wait", 0, "it must be positive")
-	}
 	if o.jitter != nil && !(*o.jitter >= 0 && *o.jitter <= 0.5) {
 		return usageError("jitter", *o.jitter, "it must be from 0 to 0.5")
 	}

@@ -3,7 +3,10 @@ package twintier
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
@@ -34,7 +37,12 @@ func (jsonSerializer) ContentType() string { return "application/json" }
 
 func (jsonSerializer) Marshal(value any) ([]byte, error) { return marshalJSON(value) }
 
-func (jsonSerializer) Unmarshal(data []byte, target any) error { return json.Unmarshal(data, target) }
+func (jsonSerializer) Unmarshal(data []byte, target any) error {
+	if !utf8.Valid(data) {
+		return errors.New("it is not UTF-8")
+	}
+	return json.Unmarshal(data, target)
+}
 
 type msgpackSerializer struct{}
 
@@ -99,7 +107,8 @@ func (bytesSerializer) Unmarshal(data []byte, target any) error {
 // Decode decodes a value that was stored with a content type into target, a pointer. The error
 // matches ErrUnreadable.
 func Decode(s Serializer, contentType string, data []byte, target any) error {
-	if contentType != s.ContentType() {
+	plain, _, _ := strings.Cut(contentType, ";")
+	if strings.TrimSpace(plain) != s.ContentType() {
 		return fmt.Errorf("twintier: %w: content type %q, want %q", ErrUnreadable, contentType, s.ContentType())
 	}
 	if err := s.Unmarshal(data, target); err != nil {

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-
-	twintierv1 "github.com/twintier/twintier/clients/go/twintier/v1"
 )
 
 const (
@@ -15,23 +13,24 @@ const (
 	maxTokens = 16
 	// maxSessionText is the largest text of a session that is accepted, in bytes.
 	maxSessionText = 64 << 10
-	// mergeKey is a key that is read only to merge tokens.
-	mergeKey = "twintier:session"
 )
 
 // Session carries tokens from answer to request: its calls read their own writes and never go back
 // in time, through any replica. Put it into a context with Context; all calls with that context
-// belong to the session. It is safe for concurrent use.
+// belong to the session. It is safe for concurrent use: 16 of its calls can be in flight, others
+// wait. The near cache does not answer its reads.
 type Session struct {
 	client *Client
+	slots  chan struct{} // one token per call in flight: so there are at most 16 tokens
 
 	mu     sync.Mutex
 	tokens []string
-	latest int64 // time of the last new token, by the process clock
 }
 
 // Session creates a session without tokens.
-func (c *Client) Session() *Session { return &Session{client: c} }
+func (c *Client) Session() *Session {
+	return &Session{client: c, slots: make(chan struct{}, maxTokens)}
+}
 
 // SessionFromText creates a session that goes on from one of another service: see Session.Text.
 func (c *Client) SessionFromText(text string) (*Session, error) {
@@ -43,7 +42,6 @@ func (c *Client) SessionFromText(text string) (*Session, error) {
 		return nil, usageError("length of the session", len(text), "the limit is "+strconv.Itoa(maxSessionText)+" bytes")
 	}
 	s.tokens = strings.Split(text, ",")
-	s.latest = clock()
 	if len(s.tokens) > maxTokens {
 		return nil, usageError("number of tokens in the session", len(s.tokens), "the limit is "+strconv.Itoa(maxTokens))
 	}
@@ -71,12 +69,8 @@ func abbreviate(text string) string {
 	return text[:64] + "…"
 }
 
-// Text returns the session as text, for another service. It takes a call of the service only if
-// many calls of the session ended at the same time, whose tokens are merged by that.
-func (s *Session) Text(ctx context.Context) (string, error) {
-	tokens, err := s.present(ctx)
-	return strings.Join(tokens, ","), err
-}
+// Text returns the session as text, for another service. It is empty if the session has no tokens.
+func (s *Session) Text() string { return strings.Join(s.snapshot(), ",") }
 
 type sessionKey struct{}
 
@@ -110,75 +104,50 @@ func (s *Session) snapshot() []string {
 	return s.tokens
 }
 
-// present returns the tokens for a request. If there are too many it lets the service merge some.
-func (s *Session) present(ctx context.Context) ([]string, error) {
-	tokens := s.snapshot()
-	for len(tokens) > maxTokens {
-		if err := s.merge(ctx, tokens[:maxTokens]); err != nil {
-			return nil, err
-		}
-		tokens = s.snapshot()
-	}
-	return tokens, nil
-}
-
-// merge lets the service merge tokens into one.
-func (s *Session) merge(ctx context.Context, tokens []string) error {
-	o := &s.client.config.call
-	request := &twintierv1.GetRequest{Namespace: o.namespace, Key: mergeKey, MetadataOnly: true, Tokens: tokens}
-	response, err := call(ctx, s.client, opMerge, o.timeout, s.client.service.Get, request)
-	if err == nil {
-		s.replace(tokens, response.GetToken())
-	}
-	return err
-}
-
-// merged returns the session as text, with one token if it can be.
-func (s *Session) merged(ctx context.Context) (string, error) {
-	tokens, err := s.present(ctx)
-	if err != nil || len(tokens) < 2 {
-		return strings.Join(tokens, ","), err
-	}
-	if err := s.merge(ctx, tokens); err != nil {
-		return "", err
-	}
-	return s.Text(ctx)
-}
-
-// adopt adds the tokens of a session as text. A malformed one is ignored.
-func (s *Session) adopt(text string) {
-	other, err := s.client.SessionFromText(text)
-	if err != nil {
-		return
-	}
-	for _, token := range other.tokens {
-		s.replace(nil, token)
-	}
-}
-
-// replace puts the token of an answer in the place of those that its request presented.
-func (s *Session) replace(presented []string, token string) {
-	if s == nil || token == "" {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	merged := make([]string, 0, len(s.tokens)+1)
-	for _, known := range s.tokens {
-		if known != token && !slices.Contains(presented, known) {
-			merged = append(merged, known)
-		}
-	}
-	s.tokens = append(merged, token)
-	s.latest = clock()
-}
-
-// newest returns the time of the last new token, or 0 if there is none.
-func (s *Session) newest() int64 {
+// begin waits until the session has room for a call, and returns the tokens for its request. Each
+// begin without error needs an end.
+func (s *Session) begin(ctx context.Context) ([]string, error) {
 	if s == nil {
-		return 0
+		return nil, nil
 	}
+	select {
+	case s.slots <- struct{}{}:
+		return s.snapshot(), nil
+	case <-ctx.Done():
+		return nil, callerEnded(ctx)
+	}
+}
+
+// end puts the token of an answer in the place of those that its request presented. A call that
+// failed has no token.
+func (s *Session) end(presented []string, token string) {
+	if s == nil {
+		return
+	}
+	if token != "" {
+		s.replace(presented, token)
+	}
+	<-s.slots
+}
+
+// replace puts tokens in the place of those that were presented to get them. Only answers of other
+// services can bring too many: then the oldest go, which they have gone on from.
+func (s *Session) replace(presented []string, tokens ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.latest
+	kept := make([]string, 0, len(s.tokens)+len(tokens))
+	for _, known := range s.tokens {
+		if !slices.Contains(tokens, known) && !slices.Contains(presented, known) {
+			kept = append(kept, known)
+		}
+	}
+	kept = append(kept, tokens...)
+	s.tokens = kept[max(0, len(kept)-maxTokens):]
+}
+
+// goOnFrom adds the tokens of a session as text. A malformed one is ignored.
+func (s *Session) goOnFrom(text string) {
+	if other, err := s.client.SessionFromText(text); err == nil && text != "" {
+		s.replace(nil, other.tokens...)
+	}
 }

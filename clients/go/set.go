@@ -77,27 +77,33 @@ func absentRequest(key string, o *callOptions) *twintierv1.SetRequest {
 
 // write makes a Set, and counts it if it was not stored.
 func (c *Client) write(ctx context.Context, request *twintierv1.SetRequest, o *callOptions) (bool, error) {
+	response, err := c.send(ctx, request, o)
+	if err != nil {
+		return false, c.failedWrite(ctx, o, 1, err)
+	}
+	stored := response.GetOutcome() == twintierv1.SetOutcome_SET_OUTCOME_STORED
+	if !stored {
+		c.counters.inc(ctx, NotStored)
+	}
+	return stored, nil
+}
+
+// send makes a Set with the tokens of the session.
+func (c *Client) send(ctx context.Context, request *twintierv1.SetRequest, o *callOptions) (*twintierv1.SetResponse, error) {
 	if request.GetCondition() != nil {
 		request.RequestId = rand.Text() // a retry must not fail because of its own first effect
 	}
 	session := c.sessionOf(ctx)
 	c.near.drop(o, request.GetKey())
 	defer c.near.drop(o, request.GetKey())
-	tokens, err := session.present(ctx)
+	tokens, err := session.begin(ctx)
 	if err != nil {
-		return false, c.failedWrite(ctx, o, 1, err)
+		return nil, err
 	}
 	request.Tokens = tokens
 	response, err := call(ctx, c, opSet, o.timeout, c.service.Set, request)
-	if err != nil {
-		return false, c.failedWrite(ctx, o, 1, err)
-	}
-	session.replace(tokens, response.GetToken())
-	if response.GetOutcome() != twintierv1.SetOutcome_SET_OUTCOME_STORED {
-		c.counters.inc(ctx, NotStored)
-		return false, nil
-	}
-	return true, nil
+	session.end(tokens, response.GetToken())
+	return response, err
 }
 
 // failedWrite counts writes that failed, and returns their error if the call is strict.

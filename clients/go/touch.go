@@ -18,7 +18,7 @@ func (c *Client) Touch(ctx context.Context, key string, ttl time.Duration, optio
 	session := c.sessionOf(ctx)
 	c.near.drop(o, key)
 	defer c.near.drop(o, key)
-	tokens, err := session.present(ctx)
+	tokens, err := session.begin(ctx)
 	if err != nil {
 		return false, c.failedWrite(ctx, o, 1, err)
 	}
@@ -26,9 +26,9 @@ func (c *Client) Touch(ctx context.Context, key string, ttl time.Duration, optio
 		Namespace: o.namespace, Key: key, Expiry: &twintierv1.TouchRequest_Ttl{Ttl: durationpb.New(ttl)}, Tokens: tokens,
 	}
 	response, err := call(ctx, c, opTouch, o.timeout, c.service.Touch, request)
+	session.end(tokens, response.GetToken())
 	if err != nil {
 		return false, c.failedWrite(ctx, o, 1, err)
 	}
-	session.replace(tokens, response.GetToken())
 	return response.GetOutcome() == twintierv1.TouchOutcome_TOUCH_OUTCOME_TOUCHED, nil
 }

@@ -20,13 +20,13 @@ type arguments struct {
 	Session     string                     `json:"session"`
 	Addresses   []string                   `json:"addresses"`
 	Options     map[string]json.RawMessage `json:"options"`
-	Drain       duration                   `json:"drain"`
+	Drain       string                     `json:"drain"`
 	Text        string                     `json:"text"`
 	Key         string                     `json:"key"`
 	Keys        []string                   `json:"keys"`
 	Value       json.RawMessage            `json:"value"`
 	Values      map[string]json.RawMessage `json:"values"`
-	TTL         duration                   `json:"ttl"`
+	TTL         string                     `json:"ttl"`
 	Tags        []string                   `json:"tags"`
 	Prefix      string                     `json:"prefix"`
 	Pattern     string                     `json:"pattern"`
@@ -71,7 +71,10 @@ func (d *duration) UnmarshalJSON(data []byte) error {
 	}
 	parsed, err := parseDuration(text)
 	*d = duration(parsed)
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", twintier.ErrUsage, err)
+	}
+	return nil
 }
 
 // parseDuration also takes days, as the configuration does.

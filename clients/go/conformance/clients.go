@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	twintier "github.com/twintier/twintier/clients/go"
@@ -35,7 +38,9 @@ func opClient(r *runner, _ context.Context, a *arguments) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := strict(data, &given); err != nil {
+		if err := strict(data, &given); errors.Is(err, twintier.ErrUsage) {
+			return nil, err
+		} else if err != nil {
 			return nil, unsupported("client option", err.Error())
 		}
 	}
@@ -87,9 +92,9 @@ func opClose(r *runner, ctx context.Context, a *arguments) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit := time.Duration(a.Drain)
-	if limit == 0 {
-		limit = 5 * time.Second
+	limit, err := parseDuration(cmp.Or(a.Drain, "5s"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: drain: %w", twintier.ErrUsage, err)
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -111,15 +116,14 @@ func opSession(r *runner, ctx context.Context, a *arguments) (any, error) {
 	return struct{}{}, nil
 }
 
-func opSessionText(r *runner, ctx context.Context, a *arguments) (any, error) {
+func opSessionText(r *runner, _ context.Context, a *arguments) (any, error) {
 	r.mu.Lock()
 	s, ok := r.sessions[a.Session]
 	r.mu.Unlock()
 	if !ok {
 		return nil, unsupported("session", a.Session)
 	}
-	text, err := s.session.Text(ctx)
-	return map[string]string{"text": text}, err
+	return map[string]string{"text": s.session.Text()}, nil
 }
 
 func opCounters(r *runner, ctx context.Context, a *arguments) (any, error) {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"time"
+	"fmt"
 
 	twintier "github.com/twintier/twintier/clients/go"
 )
@@ -102,7 +102,11 @@ func opTouch(r *runner, ctx context.Context, a *arguments) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	touched, err := p.Touch(p, a.Key, time.Duration(a.TTL), p.options...)
+	ttl, err := parseDuration(a.TTL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: ttl: %w", twintier.ErrUsage, err)
+	}
+	touched, err := p.Touch(p, a.Key, ttl, p.options...)
 	return map[string]bool{"touched": touched}, err
 }
 
