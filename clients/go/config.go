@@ -114,6 +114,15 @@ func WithDialOptions(options ...grpc.DialOption) Option {
 	return func(c *config) { c.dial = append(c.dial, options...) }
 }
 
+// Options combines options into one.
+func Options(options ...Option) Option {
+	return func(c *config) {
+		for _, option := range options {
+			option(c)
+		}
+	}
+}
+
 // newConfig applies options to the defaults and checks the result.
 func newConfig(addresses []string, options []Option) (*config, error) {
 	c := &config{

@@ -6,6 +6,7 @@ require (
 	github.com/gowebpki/jcs v1.0.2
 	github.com/maypok86/otter/v2 v2.4.0
 	github.com/vmihailenco/msgpack/v5 v5.4.1
+	go.uber.org/goleak v1.3.0
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260120221211-b8f7ae30c516
 	google.golang.org/grpc v1.80.0
 	google.golang.org/protobuf v1.36.11
