@@ -40,11 +40,15 @@ func TestASuccessClosesTheBreaker(t *testing.T) {
 	b.failed(1)
 	b.failed(1)
 	b.succeeded()
-	if b.failed(1) || b.failed(1) || !b.failed(1) {
-		t.Fatal("failures before a success counted")
+	for i, opened := range []bool{false, false, true} {
+		if b.failed(1) != opened {
+			t.Fatalf("failure %d after a success: opened is not %v", i, opened)
+		}
 	}
 	b.succeeded()
-	if !b.admit(2) || !b.admit(2) {
-		t.Fatal("a closed breaker refused a call")
+	for range 2 {
+		if !b.admit(2) {
+			t.Fatal("a closed breaker refused a call")
+		}
 	}
 }

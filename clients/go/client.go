@@ -70,8 +70,9 @@ func New(addresses []string, options ...Option) (*Client, error) {
 // Counters returns all counters.
 func (c *Client) Counters() Counters { return c.counters.read() }
 
-// Close stores the background writes that wait, ends everything else and closes the connection. It
-// takes no longer than ctx. The error matches ErrNotDrained if background writes were lost.
+// Close stores the background writes that wait, waits for loads that callers wait for, and closes
+// the connection. It takes no longer than ctx. The error matches ErrNotDrained if background writes
+// were lost.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	if c.closed {

@@ -58,12 +58,16 @@ func (f *flights) leave(key flightKey, left *flight) {
 }
 
 // land publishes the result of a flight.
-func (f *flights) land(key flightKey, landed *flight, value any, err error) {
+func (f *flights) land(key flightKey, landed *flight, s step) {
 	f.mu.Lock()
 	f.remove(key, landed)
 	f.mu.Unlock()
-	landed.value, landed.err = value, err
+	landed.value, landed.err = s.value, s.err
 	close(landed.done)
+	landed.cancel()
+	if s.then != nil {
+		s.then()
+	}
 }
 
 func (f *flights) remove(key flightKey, removed *flight) {
@@ -72,33 +76,29 @@ func (f *flights) remove(key flightKey, removed *flight) {
 	}
 }
 
-// share runs a load, or waits for the one that runs already. The load goes on while one of its
-// callers waits. After the result is published it may return a task to be done then.
-func (c *Client) share(
-	ctx context.Context, key flightKey, load func(ctx context.Context) (value any, err error, then func()),
-) (any, error) {
+// step is the result of a part of a load, or the rest of it.
+type step struct {
+	value any
+	err   error
+	// rest goes on with the load. It may take long. Nil if there is a result.
+	rest func(context.Context) step
+	// then has to be done after the result is published. It does not take long.
+	then func()
+}
+
+// share runs a load, or waits for the one that runs already. A load goes on while one of its
+// callers waits. Its short beginning runs in the goroutine of the first caller: a hit needs no
+// other one.
+func (c *Client) share(ctx context.Context, key flightKey, begin func(context.Context) step) (any, error) {
 	if err := callerEnded(ctx); err != nil {
 		return nil, err
 	}
-	f, start := c.flights.join(ctx, key)
-	if start {
-		run := func() {
-			defer f.cancel()
-			landed := false
-			defer func() {
-				if !landed { // the loader ended the goroutine
-					c.flights.land(key, f, nil, errLoaderExited)
-				}
-			}()
-			value, err, then := load(f.context)
-			landed = true
-			c.flights.land(key, f, value, err)
-			if then != nil {
-				then()
-			}
-		}
-		if !c.spawn(run) {
-			run() // the client is closed: the caller does it alone
+	f, first := c.flights.join(ctx, key)
+	if first {
+		stop := context.AfterFunc(ctx, func() { c.flights.leave(key, f) })
+		c.run(key, f, begin(f.context))
+		if !stop() {
+			return nil, callerEnded(ctx)
 		}
 	} else {
 		c.counters.inc(ctx, Shared)
@@ -113,4 +113,22 @@ func (c *Client) share(
 		panic(p.value)
 	}
 	return f.value, f.err
+}
+
+// run publishes a result, or goes on with the rest of a load in a goroutine of its own.
+func (c *Client) run(key flightKey, f *flight, s step) {
+	if s.rest == nil {
+		c.flights.land(key, f, s)
+		return
+	}
+	rest := func() {
+		s := step{rest: s.rest, err: errLoaderExited}
+		defer func() { c.flights.land(key, f, s) }() // also if the loader ends the goroutine
+		for s.rest != nil {
+			s = s.rest(f.context)
+		}
+	}
+	if !c.spawn(rest) {
+		rest() // the client is closed: the caller does it alone
+	}
 }

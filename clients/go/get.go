@@ -3,6 +3,7 @@ package twintier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	twintierv1 "github.com/twintier/twintier/clients/go/twintier/v1"
@@ -85,7 +86,7 @@ func (c *Client) fetch(
 	if err != nil {
 		return nil, err
 	}
-	request.Tokens = mark.addTo(append(request.Tokens, tokens...))
+	request.Tokens = mark.addTo(slices.Concat(request.Tokens, tokens))
 	response, err := call(ctx, c, operation, timeout, c.service.Get, request)
 	session.end(tokens, response.GetToken())
 	return response, err

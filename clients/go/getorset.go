@@ -35,7 +35,7 @@ func GetOrSet[T any](
 		value, err := load(ctx)
 		return &value, value, err
 	}
-	result, err := c.share(ctx, l.flightKey(reflect.TypeFor[T]()), l.run)
+	result, err := c.share(ctx, l.flightKey(reflect.TypeFor[T]()), l.begin)
 	if err != nil {
 		return zero, err
 	}
@@ -50,6 +50,7 @@ type loading struct {
 	session  *Session
 	deadline time.Time // that of the first caller; zero if it has none
 	target   func() any
+	tokens   []string // of a strong answer
 	// background is true while an entry that is due is loaded after the caller has its answer.
 	background bool
 	loader     func(context.Context) (pointer, value any, err error)
@@ -66,52 +67,67 @@ func (l *loading) flightKey(kind reflect.Type) flightKey {
 	return key
 }
 
-// run asks the service, and loads if it has to. Then it may have to refresh.
-func (l *loading) run(ctx context.Context) (value any, err error, then func()) {
-	ctx, stop := l.client.whileOpen(ctx)
-	defer stop()
+// begin asks the service once, without waiting for the lease of another caller. So it is short.
+func (l *loading) begin(ctx context.Context) step {
 	mark := l.client.near.mark(l.options, l.session)
-	response, err := l.ask(ctx, mark)
-	if err != nil {
-		if err = l.client.failedRead(ctx, l.options, err); err != ErrMiss {
-			return nil, err, nil
-		}
-		value, err = l.load(ctx, noWrite)
-		return value, err, nil
-	}
-	l.client.near.keep(l.key, mark, response)
-	value, err, write := l.resolve(ctx, response)
-	switch {
-	case write != nil:
-		value, err = l.load(ctx, write)
-	case response.GetLease() != nil:
-		then = func() { l.refresh(context.WithoutCancel(ctx), response.GetLease()) }
-	}
-	return value, err, then
-}
-
-// ask makes the Gets that it takes until there is an answer other than that another caller has the
-// lease, or the wait is over. The first does not wait: so it has a short deadline.
-func (l *loading) ask(ctx context.Context, mark *nearMark) (*twintierv1.GetResponse, error) {
 	request := l.leaseRequest()
 	if l.options.consistency == Strong {
 		strong := &twintierv1.GetRequest{Namespace: l.options.namespace, Key: l.key, Consistency: request.Consistency}
 		response, err := l.client.fetch(ctx, opGet, l.options.timeout, strong, l.session, mark)
 		if err != nil || response.GetMiss() == nil {
-			return response, err
+			return l.settle(ctx, response, err)
 		}
 		// A strong Get takes no lease. The next one does, and is not older.
 		request.Consistency = twintierv1.Consistency_CONSISTENCY_BOUNDED
-		request.Tokens = []string{response.GetToken()}
+		if l.session == nil { // a session has the token already
+			l.tokens = []string{response.GetToken()}
+			request.Tokens = l.tokens
+		}
 	}
 	request.Lease.Wait = twintierv1.LeaseWait_LEASE_WAIT_NONE
 	response, err := l.client.fetch(ctx, opLease, l.options.timeout, request, l.session, mark)
-	if err != nil || response.GetMiss().GetReason() != twintierv1.MissReason_MISS_REASON_LEASED {
-		return response, err
+	if err == nil && response.GetMiss().GetReason() == twintierv1.MissReason_MISS_REASON_LEASED {
+		return step{rest: func(ctx context.Context) step { return l.await(ctx, request) }}
 	}
+	if err == nil {
+		l.client.near.keep(l.key, mark, response)
+	}
+	return l.settle(ctx, response, err)
+}
+
+// await asks again, and waits for the loader of the caller that has the lease.
+func (l *loading) await(ctx context.Context, request *twintierv1.GetRequest) step {
 	request.Lease.Wait = twintierv1.LeaseWait_LEASE_WAIT_UNTIL_DEADLINE
 	request.StaleIfError = l.options.staleIfError
-	return l.client.fetch(ctx, opWait, l.wait(), request, l.session, mark)
+	request.Tokens = l.tokens
+	response, err := l.client.fetch(ctx, opWait, l.wait(), request, l.session, nil)
+	return l.settle(ctx, response, err)
+}
+
+// settle turns an answer into a value, or into a load.
+func (l *loading) settle(ctx context.Context, response *twintierv1.GetResponse, err error) step {
+	if err != nil {
+		if err = l.client.failedRead(ctx, l.options, err); err != ErrMiss {
+			return step{err: err}
+		}
+		return l.loadStep(noWrite)
+	}
+	value, write, err := l.resolve(ctx, response)
+	if write != nil {
+		return l.loadStep(write)
+	}
+	s := step{value: value, err: err}
+	if lease := response.GetLease(); lease != nil {
+		s.then = func() { l.refresh(context.WithoutCancel(ctx), lease) }
+	}
+	return s
+}
+
+func (l *loading) loadStep(write writer) step {
+	return step{rest: func(ctx context.Context) step {
+		value, err := l.load(ctx, write)
+		return step{value: value, err: err}
+	}}
 }
 
 func (l *loading) leaseRequest() *twintierv1.GetRequest {
@@ -146,30 +162,30 @@ type writer func(*twintierv1.SetRequest) bool
 func noWrite(*twintierv1.SetRequest) bool { return false }
 
 // resolve decodes an answer. If the value has to be loaded, write is not nil.
-func (l *loading) resolve(ctx context.Context, response *twintierv1.GetResponse) (value any, err error, write writer) {
+func (l *loading) resolve(ctx context.Context, response *twintierv1.GetResponse) (value any, write writer, err error) {
 	target := l.target()
 	_, err = l.client.accept(ctx, response, target)
 	if err == nil {
 		return target, nil, nil
 	}
 	if err == ErrAbsent {
-		return nil, ErrAbsent, nil
+		return nil, nil, ErrAbsent
 	}
 	switch lease, miss := response.GetLease(), response.GetMiss(); {
 	case lease != nil:
-		return nil, nil, withLease(lease.GetId())
+		return nil, withLease(lease.GetId()), nil
 	case response.GetHit() != nil: // unreadable: overwrite this entry, but no newer one
-		return nil, nil, func(request *twintierv1.SetRequest) bool {
+		return nil, func(request *twintierv1.SetRequest) bool {
 			request.Condition = &twintierv1.SetRequest_IfVersion{IfVersion: response.GetHit().GetEntry().GetVersion()}
 			return true
-		}
+		}, nil
 	case miss.GetReason() == twintierv1.MissReason_MISS_REASON_ABSENT: // there are no leases in this namespace
-		return nil, nil, func(request *twintierv1.SetRequest) bool {
+		return nil, func(request *twintierv1.SetRequest) bool {
 			request.Condition = &twintierv1.SetRequest_IfAbsent{IfAbsent: &twintierv1.IfAbsent{}}
 			return true
-		}
+		}, nil
 	default:
-		return nil, nil, noWrite
+		return nil, noWrite, nil
 	}
 }
 
@@ -178,11 +194,4 @@ func withLease(id string) writer {
 		request.Condition = &twintierv1.SetRequest_Lease{Lease: id}
 		return true
 	}
-}
-
-// whileOpen returns a context that also ends with the client.
-func (c *Client) whileOpen(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(c.lifetime, cancel)
-	return ctx, func() { stop(); cancel() }
 }

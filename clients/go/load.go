@@ -111,15 +111,24 @@ func (l *loading) giveBack(ctx context.Context, write writer, failed bool) *twin
 	return response.GetStale()
 }
 
-// refresh loads an entry that is due, if there is room among the loads in the background.
+// refresh loads an entry that is due in the background, if there is room among such loads.
 func (l *loading) refresh(ctx context.Context, lease *twintierv1.Lease) {
+	c := l.client
 	select {
-	case l.client.refresh <- struct{}{}:
-		defer func() { <-l.client.refresh }()
+	case c.refresh <- struct{}{}:
+		if c.spawn(func() {
+			defer func() { <-c.refresh }()
+			l.refreshNow(ctx, lease)
+		}) {
+			return
+		}
+		<-c.refresh
 	default:
-		l.giveBack(ctx, withLease(lease.GetId()), false)
-		return
 	}
+	l.giveBack(ctx, withLease(lease.GetId()), false)
+}
+
+func (l *loading) refreshNow(ctx context.Context, lease *twintierv1.Lease) {
 	ctx, stop := l.client.whileOpen(ctx)
 	defer stop()
 	limited, cancel := context.WithTimeout(ctx, lease.GetDuration().AsDuration())
@@ -127,4 +136,11 @@ func (l *loading) refresh(ctx context.Context, lease *twintierv1.Lease) {
 	l.client.counters.inc(ctx, Refreshes)
 	l.background = true
 	_, _ = l.load(limited, withLease(lease.GetId())) // counted, and reported to hooks
+}
+
+// whileOpen returns a context that also ends with the client.
+func (c *Client) whileOpen(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.lifetime, cancel)
+	return ctx, func() { stop(); cancel() }
 }

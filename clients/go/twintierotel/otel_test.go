@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	twintier "github.com/twintier/twintier/clients/go"
-	"github.com/twintier/twintier/clients/go/twintierotel"
 	twintierv1 "github.com/twintier/twintier/clients/go/twintier/v1"
+	"github.com/twintier/twintier/clients/go/twintierotel"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -3,7 +3,6 @@ package testservice
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -168,5 +167,5 @@ func Eventually(tb testing.TB, what string, condition func() bool) {
 			return
 		}
 	}
-	tb.Fatal(fmt.Sprintf("not within %s: %s", startLimit, what))
+	tb.Fatalf("not within %s: %s", startLimit, what)
 }
