@@ -16,6 +16,7 @@ type flights struct {
 type flightKey struct {
 	namespace, key string
 	kind           reflect.Type
+	inSession      bool
 	session        *Session // nil if it has no tokens
 	consistency    Level
 	strict         bool
@@ -26,18 +27,19 @@ type flight struct {
 	context context.Context // ends when nobody waits any more
 	cancel  context.CancelFunc
 	waiters int           // guarded by flights.mu
+	session *Session      // of the first caller
 	done    chan struct{} // closed when the fields below are set
 	value   any
 	err     error
 }
 
 // join returns the flight of a key, and whether it has to be started.
-func (f *flights) join(ctx context.Context, key flightKey) (joined *flight, start bool) {
+func (f *flights) join(ctx context.Context, key flightKey, session *Session) (joined *flight, start bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	joined = f.running[key]
 	if start = joined == nil; start {
-		joined = &flight{done: make(chan struct{})}
+		joined = &flight{session: session, done: make(chan struct{})}
 		joined.context, joined.cancel = context.WithCancel(context.WithoutCancel(ctx))
 		f.running[key] = joined
 	}
@@ -89,14 +91,14 @@ type step struct {
 // share runs a load, or waits for the one that runs already. A load goes on while one of its
 // callers waits. Its short beginning runs in the goroutine of the first caller: a hit needs no
 // other one.
-func (c *Client) share(ctx context.Context, key flightKey, begin func(context.Context) step) (any, error) {
+func (c *Client) share(ctx context.Context, key flightKey, session *Session, begin func(context.Context) step) (any, error) {
 	if err := callerEnded(ctx); err != nil {
 		return nil, err
 	}
-	f, first := c.flights.join(ctx, key)
+	f, first := c.flights.join(ctx, key, session)
 	if first {
 		stop := context.AfterFunc(ctx, func() { c.flights.leave(key, f) })
-		c.run(key, f, begin(f.context))
+		c.run(key, f, protect(f.context, begin))
 		if !stop() {
 			return nil, callerEnded(ctx)
 		}
@@ -109,10 +111,23 @@ func (c *Client) share(ctx context.Context, key flightKey, begin func(context.Co
 		c.flights.leave(key, f)
 		return nil, callerEnded(ctx)
 	}
+	if session != f.session {
+		session.replace(nil, f.session.snapshot()...) // this session must not go back from the answer either
+	}
 	if p, ok := f.err.(*panicError); ok {
 		panic(p.value)
 	}
 	return f.value, f.err
+}
+
+// protect turns a panic of a serializer into an error, which the callers raise again.
+func protect(ctx context.Context, next func(context.Context) step) (s step) {
+	defer func() {
+		if p := recover(); p != nil {
+			s = step{err: &panicError{value: p}}
+		}
+	}()
+	return next(ctx)
 }
 
 // run publishes a result, or goes on with the rest of a load in a goroutine of its own.
@@ -125,7 +140,7 @@ func (c *Client) run(key flightKey, f *flight, s step) {
 		s := step{rest: s.rest, err: errLoaderExited}
 		defer func() { c.flights.land(key, f, s) }() // also if the loader ends the goroutine
 		for s.rest != nil {
-			s = s.rest(f.context)
+			s = protect(f.context, s.rest)
 		}
 	}
 	if !c.spawn(rest) {

@@ -35,7 +35,7 @@ func GetOrSet[T any](
 		value, err := load(ctx)
 		return &value, value, err
 	}
-	result, err := c.share(ctx, l.flightKey(reflect.TypeFor[T]()), l.begin)
+	result, err := c.share(ctx, l.flightKey(reflect.TypeFor[T]()), session, l.begin)
 	if err != nil {
 		return zero, err
 	}
@@ -59,7 +59,7 @@ type loading struct {
 func (l *loading) flightKey(kind reflect.Type) flightKey {
 	key := flightKey{
 		namespace: l.options.namespace, key: l.key, kind: kind,
-		consistency: l.options.consistency, strict: l.options.strict,
+		consistency: l.options.consistency, strict: l.options.strict, inSession: l.session != nil,
 	}
 	if len(l.session.snapshot()) > 0 {
 		key.session = l.session

@@ -164,3 +164,43 @@ func TestAClosedClientStillLoads(t *testing.T) {
 		t.Errorf("a second Close: %v", err)
 	}
 }
+
+func TestCallersInSessionsShareALoadAndItsToken(t *testing.T) {
+	fleet := testservice.StartFleet(t, 1)
+	c := open(t, fleet[0].Address)
+	gate := make(chan struct{})
+	sessions := make([]*twintier.Session, 5)
+	var group sync.WaitGroup
+	for i := range sessions {
+		sessions[i] = c.Session()
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			ctx := sessions[i].Context(t.Context())
+			if _, err := twintier.GetOrSet(ctx, c, "k", func(context.Context) (int, error) { <-gate; return 7, nil }); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	testservice.Eventually(t, "4 callers share", func() bool { return c.Counters()[twintier.Shared] == 4 })
+	close(gate)
+	group.Wait()
+	equal(t, "loads", c.Counters()[twintier.Loads], 1)
+	for i, session := range sessions {
+		if session.Text() == "" {
+			t.Errorf("session %d has no token", i)
+		}
+	}
+}
+
+// brokenSerializer panics.
+type brokenSerializer struct{ twintier.Serializer }
+
+func (brokenSerializer) Marshal(any) ([]byte, error) { panic("broken") }
+
+func TestASerializerThatPanicsPanicsInTheCaller(t *testing.T) {
+	_, c := serve(t, twintier.WithSerializer(brokenSerializer{twintier.JSON}))
+	defer func() { equal(t, "panic", recover(), any("broken")) }()
+	_, _ = twintier.GetOrSet(t.Context(), c, "k", func(context.Context) (int, error) { return 7, nil })
+	t.Error("no panic")
+}

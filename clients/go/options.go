@@ -1,6 +1,7 @@
 package twintier
 
 import (
+	"math"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -119,11 +120,13 @@ func LeaseWait(wait time.Duration) CallOption {
 	return func(o *callOptions) { o.leaseWait = positive(wait) }
 }
 
-// positive keeps a duration that was given apart from one that was not: zero becomes negative,
-// which check refuses.
+// givenZero stands for a zero duration that was given, apart from one that was not.
+const givenZero = time.Duration(math.MinInt64)
+
+// positive marks a zero duration, which check refuses.
 func positive(d time.Duration) time.Duration {
 	if d == 0 {
-		return -1
+		return givenZero
 	}
 	return d
 }
@@ -145,9 +148,12 @@ func (o *callOptions) check() error {
 		{"timeout", o.timeout}, {"lease_duration", o.leaseDuration}, {"lease_wait", o.leaseWait},
 	}
 	for _, d := range durations {
-		if d.value < 0 {
-			return usageError(d.name, d.value, "it must be positive")
+		if d.value == givenZero {
+			d.value = 0
+		} else if d.value >= 0 {
+			continue
 		}
+		return usageError(d.name, d.value, "it must be positive")
 	}
 	if o.jitter != nil && !(*o.jitter >= 0 && *o.jitter <= 0.5) {
 		return usageError("jitter", *o.jitter, "it must be from 0 to 0.5")
