@@ -3,10 +3,12 @@ package testservice
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -77,8 +79,22 @@ func (r *Replica) Kill() {
 	_ = r.process.Wait()
 }
 
-// Freeze stops the process without ending it, until Thaw.
-func (r *Replica) Freeze() { r.signal(syscall.SIGSTOP) }
+// Freeze stops the process without ending it, until Thaw. It waits until every thread has stopped.
+func (r *Replica) Freeze() {
+	r.tb.Helper()
+	r.signal(syscall.SIGSTOP)
+	Eventually(r.tb, "the process has stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", r.process.Process.Pid))
+		for _, thread := range threads {
+			stat, readErr := os.ReadFile(thread)
+			_, state, _ := strings.Cut(string(stat), ") ")
+			if readErr == nil && !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return err == nil && len(threads) > 0
+	})
+}
 
 // Thaw lets the process go on.
 func (r *Replica) Thaw() { r.signal(syscall.SIGCONT) }
