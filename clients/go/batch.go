@@ -119,11 +119,11 @@ func answerOf(item *twintierv1.BatchGetItem) *twintierv1.GetResponse {
 }
 
 // failedItem counts the failure of one item of a batch and converts it.
-func (c *Client) failedItem(ctx context.Context, operation string, failure *twintierv1.ItemError) *Error {
+func (c *Client) failedItem(ctx context.Context, op operation, failure *twintierv1.ItemError) *Error {
 	c.counters.inc(ctx, Failures)
 	code := codes.Code(failure.GetCode())
 	return &Error{
-		Operation: operation, Kind: kindOf(code), Code: code,
+		Operation: op.name, Kind: kindOf(code), Code: code,
 		RetryAfter: failure.GetRetryDelay().AsDuration(),
 		Cause:      status.Error(code, failure.GetMessage()),
 	}

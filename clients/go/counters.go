@@ -70,8 +70,9 @@ type Counters [metricCount]uint64
 type Hooks struct {
 	// Counted runs after a counter was increased by n.
 	Counted func(ctx context.Context, metric Metric, n int)
-	// CallEnded runs after a call of the service, with its error if it failed.
-	CallEnded func(ctx context.Context, operation string, duration time.Duration, err error)
+	// CallEnded runs after a call of the service, with its error if it failed. The method is that of
+	// the contract, such as "BatchGet".
+	CallEnded func(ctx context.Context, method string, duration time.Duration, err error)
 	// LoadEnded runs after a loader returned, with its error if it failed. background is true for
 	// the refresh of an entry that is due.
 	LoadEnded func(ctx context.Context, background bool, duration time.Duration, err error)
@@ -97,10 +98,10 @@ func (c *counters) add(ctx context.Context, metric Metric, n int) {
 
 func (c *counters) inc(ctx context.Context, metric Metric) { c.add(ctx, metric, 1) }
 
-func (c *counters) callEnded(ctx context.Context, operation string, duration time.Duration, err error) {
+func (c *counters) callEnded(ctx context.Context, method string, duration time.Duration, err error) {
 	for i := range c.hooks {
 		if ended := c.hooks[i].CallEnded; ended != nil {
-			ended(ctx, operation, duration, err)
+			ended(ctx, method, duration, err)
 		}
 	}
 }

@@ -24,7 +24,7 @@ type flightKey struct {
 
 // flight is one load and those that wait for it.
 type flight struct {
-	context context.Context // ends when nobody waits any more
+	context context.Context // ends when no caller waits
 	cancel  context.CancelFunc
 	waiters int           // guarded by flights.mu
 	session *Session      // of the first caller

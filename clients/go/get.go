@@ -80,14 +80,14 @@ func (c *Client) read(ctx context.Context, key string, options []CallOption, tar
 
 // fetch makes a Get with the tokens of the session and of the near cache.
 func (c *Client) fetch(
-	ctx context.Context, operation string, timeout time.Duration, request *twintierv1.GetRequest, session *Session, mark *nearMark,
+	ctx context.Context, op operation, timeout time.Duration, request *twintierv1.GetRequest, session *Session, mark *nearMark,
 ) (*twintierv1.GetResponse, error) {
 	tokens, err := session.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	request.Tokens = mark.addTo(slices.Concat(request.Tokens, tokens))
-	response, err := call(ctx, c, operation, timeout, c.service.Get, request)
+	response, err := call(ctx, c, op, timeout, c.service.Get, request)
 	session.end(tokens, response.GetToken())
 	return response, err
 }

@@ -83,7 +83,7 @@ func TestALoadEndsWhenAllCallersHaveLeft(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	<-ended
-	// The lease was given back: nobody waits for its end, which is 10 s away.
+	// The lease was given back: no caller waits for its end, which is 10 s away.
 	got, err := twintier.GetOrSet(t.Context(), c, "k", func(context.Context) (int, error) { return 7, nil },
 		twintier.LeaseWait(patient))
 	succeeds(t, err)

@@ -27,6 +27,7 @@ const scope = "github.com/twintier/twintier/clients/go"
 type settings struct {
 	meters     metric.MeterProvider
 	propagator propagation.TextMapPropagator
+	attributes []attribute.KeyValue
 }
 
 // Option is a setting of the telemetry.
@@ -43,6 +44,11 @@ func WithPropagator(propagator propagation.TextMapPropagator) Option {
 	return func(s *settings) { s.propagator = propagator }
 }
 
+// WithAttributes sets attributes of all metrics, such as a name of the client.
+func WithAttributes(attributes ...attribute.KeyValue) Option {
+	return func(s *settings) { s.attributes = attributes }
+}
+
 // WithTelemetry is an option of a client. It counts each of the client's counters as
 // twintier.client.NAME, such as twintier.client.near_hits, and measures twintier.client.call.duration
 // and twintier.client.load.duration in seconds. No attribute has a key or a value of the cache.
@@ -51,7 +57,7 @@ func WithTelemetry(options ...Option) (twintier.Option, error) {
 	for _, option := range options {
 		option(s)
 	}
-	instruments, err := newInstruments(s.meters.Meter(scope))
+	instruments, err := newInstruments(s.meters.Meter(scope), s.attributes)
 	if err != nil {
 		return nil, err
 	}
@@ -63,13 +69,19 @@ func WithTelemetry(options ...Option) (twintier.Option, error) {
 
 // instruments of a meter.
 type instruments struct {
+	common       []attribute.KeyValue
+	always       metric.MeasurementOption // common
 	counters     []metric.Int64Counter
 	callDuration metric.Float64Histogram
 	loadDuration metric.Float64Histogram
 }
 
-func newInstruments(meter metric.Meter) (*instruments, error) {
-	i := &instruments{}
+// bounds of histograms, in seconds: calls take less than a millisecond up to some seconds.
+var bounds = metric.WithExplicitBucketBoundaries(
+	0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+
+func newInstruments(meter metric.Meter, common []attribute.KeyValue) (*instruments, error) {
+	i := &instruments{common: common, always: metric.WithAttributes(common...)}
 	var failures []error
 	for _, m := range twintier.Metrics() {
 		counter, err := meter.Int64Counter("twintier.client." + m.String())
@@ -77,32 +89,33 @@ func newInstruments(meter metric.Meter) (*instruments, error) {
 		i.counters = append(i.counters, counter)
 	}
 	var err error
-	i.callDuration, err = meter.Float64Histogram("twintier.client.call.duration", metric.WithUnit("s"),
+	i.callDuration, err = meter.Float64Histogram("twintier.client.call.duration", metric.WithUnit("s"), bounds,
 		metric.WithDescription("Duration of calls of the service."))
 	failures = append(failures, err)
-	i.loadDuration, err = meter.Float64Histogram("twintier.client.load.duration", metric.WithUnit("s"),
+	i.loadDuration, err = meter.Float64Histogram("twintier.client.load.duration", metric.WithUnit("s"), bounds,
 		metric.WithDescription("Duration of loaders."))
 	return i, errors.Join(append(failures, err)...)
 }
 
 func (i *instruments) hooks() twintier.Hooks {
 	return twintier.Hooks{
-		Counted: func(ctx context.Context, m twintier.Metric, n int) { i.counters[m].Add(ctx, int64(n)) },
-		CallEnded: func(ctx context.Context, operation string, duration time.Duration, err error) {
-			i.callDuration.Record(ctx, duration.Seconds(), attributes(err, attribute.String("operation", operation)))
+		Counted: func(ctx context.Context, m twintier.Metric, n int) { i.counters[m].Add(ctx, int64(n), i.always) },
+		CallEnded: func(ctx context.Context, method string, duration time.Duration, err error) {
+			i.callDuration.Record(ctx, duration.Seconds(), i.attributes(err, attribute.String("rpc.method", method)))
 		},
 		LoadEnded: func(ctx context.Context, background bool, duration time.Duration, err error) {
-			i.loadDuration.Record(ctx, duration.Seconds(), attributes(err, attribute.Bool("background", background)))
+			i.loadDuration.Record(ctx, duration.Seconds(), i.attributes(err, attribute.Bool("background", background)))
 		},
 	}
 }
 
-// attributes adds error.type to an attribute, if there is an error.
-func attributes(err error, known attribute.KeyValue) metric.MeasurementOption {
-	if err == nil {
-		return metric.WithAttributes(known)
+// attributes returns an attribute and those of all metrics, and error.type if there is an error.
+func (i *instruments) attributes(err error, known attribute.KeyValue) metric.MeasurementOption {
+	all := append(i.common[:len(i.common):len(i.common)], known)
+	if err != nil {
+		all = append(all, attribute.String("error.type", errorType(err)))
 	}
-	return metric.WithAttributes(known, attribute.String("error.type", errorType(err)))
+	return metric.WithAttributes(all...)
 }
 
 // errorType returns the code of a call's error, and a fixed text for all others.

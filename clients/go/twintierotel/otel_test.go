@@ -52,7 +52,8 @@ func TestMetricsAndTraceContext(t *testing.T) {
 	address, s := start(t)
 	reader := metric.NewManualReader()
 	provider := metric.NewMeterProvider(metric.WithReader(reader))
-	telemetry, err := twintierotel.WithTelemetry(twintierotel.WithMeterProvider(provider))
+	telemetry, err := twintierotel.WithTelemetry(twintierotel.WithMeterProvider(provider),
+		twintierotel.WithAttributes(attribute.String("client", "test")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func TestMetricsAndTraceContext(t *testing.T) {
 	}
 	checkSum(t, &all, "twintier.client.misses", 2)
 	checkSum(t, &all, "twintier.client.loads", 1)
-	checkCount(t, &all, "twintier.client.call.duration", attribute.String("operation", "get"), 1)
+	checkCount(t, &all, "twintier.client.call.duration", attribute.String("rpc.method", "Get"), 2)
 	checkCount(t, &all, "twintier.client.load.duration", attribute.Bool("background", false), 1)
 }
 
@@ -103,6 +104,9 @@ func find(t *testing.T, all *metricdata.ResourceMetrics, name string) metricdata
 func checkSum(t *testing.T, all *metricdata.ResourceMetrics, name string, want int64) {
 	t.Helper()
 	sum := find(t, all, name).(metricdata.Sum[int64])
+	if client, _ := sum.DataPoints[0].Attributes.Value("client"); client.AsString() != "test" {
+		t.Errorf("%s: attributes %v", name, sum.DataPoints[0].Attributes)
+	}
 	if got := sum.DataPoints[0].Value; got != want {
 		t.Errorf("%s: got %d, want %d", name, got, want)
 	}
