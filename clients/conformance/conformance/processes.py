@@ -1,0 +1,51 @@
+"""Child processes: start, wait until they serve, signals, end."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+# Longest wait for anything that a busy machine may delay.
+PATIENCE = 30.0
+
+
+class Child:
+    """A process that can be started again with the same command, and whose output goes to a file."""
+
+    def __init__(self, name: str, command: list[str], log: Path) -> None:
+        self.name = name
+        self._command = command
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        if self.running:
+            raise RuntimeError(f"{self.name} runs already")
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process is None or not self.running:
+            raise RuntimeError(f"{self.name} does not run")
+        self._process.send_signal(number)
+
+    async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Sends the signal and waits for the end; kills a process that does not end."""
+        if self._process is None or not self.running:
+            return
+        self._process.send_signal(number)
+        try:
+            await asyncio.wait_for(self._process.wait(), PATIENCE)
+        except asyncio.TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    def tail(self, lines: int = 20) -> str:
+        """Returns the last lines of the output."""
+        text = self._log.read_text(errors="replace") if self._log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
