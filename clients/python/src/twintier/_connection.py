@@ -99,8 +99,11 @@ def _options(settings: Settings) -> list[tuple[str, Any]]:
     ]
     if settings.server_name:
         options.append(("grpc.ssl_target_name_override", settings.server_name))
+    # The library would take a path, or all addresses with commas, which are no host names.
     if settings.addresses[0].startswith("unix:"):
         options.append(("grpc.default_authority", "localhost"))
+    elif len(settings.addresses) > 1:
+        options.append(("grpc.default_authority", settings.addresses[0]))
     return options
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from enum import Enum, auto
 from typing import Any
 
 from twintier import _requests as requests
 from twintier._connection import Connection
 from twintier._duration import wire
-from twintier._errors import ServiceError
+from twintier._errors import RejectedError, ServiceError, item_error
 from twintier._io import Io
 from twintier._later import Later, Write
 from twintier._lookup import Lookup
@@ -25,6 +26,15 @@ from twintier._transport import Transport
 from twintier._watch import Watcher
 from twintier.v1 import cache_pb2 as pb
 from twintier.v1 import values_pb2
+
+
+class Stored(Enum):
+    """The outcome of a write."""
+
+    YES = auto()
+    NO = auto()
+    REFUSED = auto()
+    """The service refused the request, so that a lease is still held."""
 
 
 class Core:
@@ -105,8 +115,19 @@ class Core:
             if options.strict:
                 raise
             return missed
-        items = (item for response in responses for item in response.items)
-        return {keys[item.index]: self.reader.answer(keys[item.index], item) for item in items}
+        found = {}
+        for item in (item for response in responses for item in response.items):
+            key = keys[item.index]
+            self._check_item(item, options)
+            found[key] = self.reader.answer(key, item)
+        return found
+
+    def _check_item(self, item: Any, options: Options) -> None:
+        """Counts the error of an item of a batch, and raises it if the call is strict."""
+        if item.HasField("error"):
+            self.observer.count("failures")
+            if options.strict:
+                raise item_error(item.error)
 
     def encode(self, key: str, value: Any) -> bytes:
         """Returns the bytes of a value."""
@@ -116,22 +137,28 @@ class Core:
         self, key: str, data: Any, options: Options, tokens: Tokens | None, **condition: Any
     ) -> bool:
         """Writes bytes, or `requests.ABSENT`. Returns True if the entry was stored."""
+        return await self.try_set(key, data, options, tokens, **condition) is Stored.YES
+
+    async def try_set(
+        self, key: str, data: Any, options: Options, tokens: Tokens | None, **condition: Any
+    ) -> Stored:
+        """Writes an entry, and says whether the service refused the request."""
         request = requests.write(
             key, data, self.serializer.content_type, options, options.namespace, **condition
         )
         try:
             response = await self.transport.call("Set", request, options.timeout, tokens)
-        except ServiceError:
+        except ServiceError as error:
             self.observer.count("not_stored")
             if options.strict:
                 raise
-            return False
+            return Stored.REFUSED if isinstance(error, RejectedError) else Stored.NO
         finally:
             self._changed(options, [key])
-        stored: bool = response.outcome == values_pb2.SET_OUTCOME_STORED
-        if not stored:
-            self.observer.count("not_stored")
-        return stored
+        if response.outcome == values_pb2.SET_OUTCOME_STORED:
+            return Stored.YES
+        self.observer.count("not_stored")
+        return Stored.NO
 
     async def set_many(
         self, data: Mapping[str, bytes], options: Options, tokens: Tokens | None
@@ -164,6 +191,8 @@ class Core:
         outcomes = zip(data, response.results, strict=True)
         stored = {k for k, r in outcomes if r.outcome == values_pb2.SET_OUTCOME_STORED}
         self.observer.count("not_stored", len(data) - len(stored))
+        for result in response.results:
+            self._check_item(result, options)
         return stored
 
     async def touch(self, key: str, options: Options, tokens: Tokens | None) -> bool:

@@ -17,7 +17,8 @@ Duration: TypeAlias = "timedelta | float | int | str"
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+)(ns|us|ms|s|m|h|d)")
 _TEXT = re.compile(rf"(?:{_PART.pattern})+")
-_LONGEST = 365 * 86400.0
+_LONGEST = 315_576_000_000.0
+"""The longest duration of a message, in seconds. The service has limits of its own."""
 
 
 def seconds(name: str, value: Duration) -> float:
@@ -31,7 +32,7 @@ def seconds(name: str, value: Duration) -> float:
     else:
         raise UsageError(f"{name} must be a timedelta, seconds or text such as '5m', was {value!r}")
     if not 0 <= result <= _LONGEST:
-        raise UsageError(f"{name} must be from 0s to 365d, was {value!r}")
+        raise UsageError(f"{name} must be from 0 to {_LONGEST:.0f} seconds, was {value!r}")
     return result
 
 

@@ -90,6 +90,13 @@ _CLASSES: dict[grpc.StatusCode, type[ServiceError]] = {
 }
 
 
+def item_error(item: Any) -> ServiceError:
+    """Converts the error of an item of a batch."""
+    code = next((c for c in grpc.StatusCode if c.value[0] == item.code), grpc.StatusCode.UNKNOWN)
+    delay = item.retry_delay.ToTimedelta().total_seconds() or None
+    return _CLASSES.get(code, RejectedError)(f"{code.name}: {item.message}", retry_delay=delay)
+
+
 def service_error(error: grpc.RpcError) -> ServiceError:
     """Converts an error of gRPC, with the details that the service attached."""
     call: Any = error

@@ -15,6 +15,9 @@ _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNSAFE = re.compile("[^A-Za-z0-9._~\\-\x80-\U0010ffff]")
 
+LARGEST = 2**53 - 1
+"""The largest integer that JSON numbers represent exactly, with all below it."""
+
 
 class Template:
     """A key with named values: `user:{user_id}:orders`. `{{` and `}}` stand for braces."""
@@ -97,12 +100,31 @@ def check_unicode(name: str, text: str) -> None:
         raise UsageError(f"{name} must be text with a UTF-8 encoding, was {text!r}") from None
 
 
+def _check_numbers(value: Any) -> None:
+    """Raises an error for integers of type float that could stand for others.
+
+    Those from 1e21 on are written with an exponent.
+    """
+    if isinstance(value, float):
+        if value.is_integer() and LARGEST < abs(value) < 1e21:
+            raise rfc8785.FloatDomainError(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _check_numbers(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_numbers(item)
+
+
 def argument_key(prefix: str, arguments: Any) -> str:
     """Returns `prefix:` and a hash of the canonical JSON (RFC 8785) of `arguments`.
 
     The key is the same in the client libraries of all languages.
     """
+    if not prefix:
+        raise UsageError("the prefix of a key must not be empty")
     try:
+        _check_numbers(arguments)
         canonical = rfc8785.dumps(arguments)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise UsageError(

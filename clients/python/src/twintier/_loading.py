@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from twintier import _requests as requests
-from twintier._core import Core
+from twintier._core import Core, Stored
 from twintier._errors import DeadlineError, ServiceError, UsageError
 from twintier._io import Loader
 from twintier._lookup import MISS, NEGATIVE, Lookup
@@ -129,7 +129,9 @@ class Load:
                 return stale
             raise
         options = replace(self.options, strict=False)
-        await self.core.set(self.key, data, options, self.tokens, **condition)
+        stored = await self.core.try_set(self.key, data, options, self.tokens, **condition)
+        if stored is Stored.REFUSED:
+            await self._release(condition.get("lease"))
         return loaded
 
     async def _release(self, lease: str | None, *, failed: bool = True) -> Lookup:

@@ -13,7 +13,7 @@ from twintier._lookup import MISS, NEGATIVE, Lookup, of_entry
 from twintier._near import Near, NearEntry, Ticket
 from twintier._observer import Observer, log
 from twintier._options import Options
-from twintier._serializers import Serializer, decode
+from twintier._serializers import Serializer, decode, readable
 from twintier._tokens import Tokens
 from twintier._watch import Watcher
 
@@ -60,7 +60,7 @@ class NearReader:
         result = response.WhichOneof("result")
         if result == "hit":
             hit, data = response.hit, response.hit.value
-            if hit.content_type != self._serializer.content_type:
+            if not readable(self._serializer, hit.content_type):
                 return
         elif result == "negative_hit":
             hit, data = response.negative_hit, None

@@ -27,7 +27,9 @@ class JsonSerializer:
 
     content_type = "application/json"
     _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-    _decode = json.JSONDecoder().decode
+
+    def __init__(self) -> None:
+        self._decode = json.JSONDecoder(parse_constant=_no_constant).decode
 
     def dumps(self, value: Any) -> bytes:
         """Returns `value` as JSON."""
@@ -36,6 +38,11 @@ class JsonSerializer:
     def loads(self, data: bytes) -> Any:
         """Returns the value of JSON."""
         return self._decode(data.decode())
+
+
+def _no_constant(name: str) -> Any:
+    # Python reads NaN and Infinity, which are not JSON.
+    raise ValueError(f"{name} is not JSON")
 
 
 class MsgpackSerializer:
@@ -107,9 +114,15 @@ def encode(serializer: Serializer, key: str, value: Any) -> bytes:
         ) from error
 
 
+def readable(serializer: Serializer, content_type: str) -> bool:
+    """Returns True if the content type is that of the serializer, apart from parameters."""
+    expected = serializer.content_type
+    return content_type == expected or content_type.partition(";")[0].rstrip() == expected
+
+
 def decode(serializer: Serializer, data: bytes, content_type: str) -> Any:
     """Returns the value of `data`, or raises `UnreadableError`."""
-    if content_type != serializer.content_type:
+    if not readable(serializer, content_type):
         raise UnreadableError(
             f"content type is {content_type!r}, expected {serializer.content_type!r}"
         )
