@@ -17,6 +17,7 @@ MAX_BYTES = 2 * 1024 * 1024
 
 K = TypeVar("K")
 KeySet: TypeAlias = "set[str]"
+IF_ABSENT = pb.IfAbsent()
 ABSENT: Any = object()
 """In place of bytes: the thing is known not to exist."""
 
