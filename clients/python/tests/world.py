@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -33,12 +32,6 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def accepts(port: int) -> bool:
-    """Returns True if something listens on the port."""
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
-
-
 def program() -> str:
     """Returns the path of the program."""
     path = os.environ.get("TWINTIER") or shutil.which("twintier")
@@ -54,8 +47,16 @@ class World:
         self._folder = Path(tempfile.mkdtemp(prefix="twintier-python-"))
         self._processes: list[subprocess.Popen[bytes]] = []
         self._settings = settings
+        self._program = program()
         self.redis_port = free_port() if redis else None
-        if redis:
+        try:
+            self._begin(replicas)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, replicas: int) -> None:
+        if self.redis_port is not None:
             command = ["redis-server", "--port", str(self.redis_port), "--save", ""]
             self._start("redis", [*command, "--dir", str(self._folder)])
         self.ports = [self._replica(number) for number in range(replicas)]
@@ -74,7 +75,7 @@ class World:
 
     def _replica(self, number: int) -> int:
         port = free_port()
-        command = [program(), "serve", "--listen", f"127.0.0.1:{port}"]
+        command = [self._program, "serve", "--listen", f"127.0.0.1:{port}"]
         if self.redis_port is not None:
             command += ["--redis-url", f"redis://127.0.0.1:{self.redis_port}"]
         settings = {"log.level": "warn", "admin.listen": "127.0.0.1:0", **self._settings}
@@ -95,16 +96,11 @@ class World:
         checks = ["readiness"] if self.redis_port is None else ["readiness", "redis"]
         return all(
             subprocess.run(
-                [program(), "health", check, "--server", f"127.0.0.1:{port}"], capture_output=True
+                [self._program, "health", check, "--server", f"127.0.0.1:{port}"], capture_output=True
             ).returncode
             == 0
             for check in checks
         )
-
-    def send(self, number: signal.Signals, replica: int = 0) -> None:
-        """Sends a signal to a replica."""
-        first = 0 if self.redis_port is None else 1
-        self._processes[first + replica].send_signal(number)
 
     def close(self) -> None:
         """Ends all processes."""
