@@ -96,7 +96,8 @@ class World:
         checks = ["readiness"] if self.redis_port is None else ["readiness", "redis"]
         return all(
             subprocess.run(
-                [self._program, "health", check, "--server", f"127.0.0.1:{port}"], capture_output=True
+                [self._program, "health", check, "--server", f"127.0.0.1:{port}"],
+                capture_output=True,
             ).returncode
             == 0
             for check in checks
