@@ -11,11 +11,13 @@ from pathlib import Path
 
 from conformance import paths, scenario
 from conformance.errors import Mismatch, ScenarioError
+from conformance.processes import PATIENCE
 from conformance.scenario import Scenario
 from conformance.suite import Result, Suite
 
 # The end of a transcript that a failure shows.
 _TRANSCRIPT = 12
+_WIDTH = 300
 
 
 def main() -> int:
@@ -55,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--interop", action="store_true", help="run the scenarios in which several libraries take part")
     parser.add_argument("--runner", action="append", default=[], metavar="NAME=COMMAND", help="a runner of --interop")
     parser.add_argument("--jobs", type=int, default=4, help="scenarios at once (4)")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE, metavar="SECONDS", help="longest wait of until (30)"
+    )
     parser.add_argument("--verbose", action="store_true", help="show every call of a failed scenario")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs, and name it")
     parser.add_argument("--command", help=argparse.SUPPRESS)
@@ -87,7 +92,7 @@ def _run(options: argparse.Namespace, scenarios: list[Scenario]) -> int:
     if options.program is None or not os.access(options.program, os.X_OK):
         raise ScenarioError(f"--program {options.program}: expected the path of the program twintier")
     folder = Path(tempfile.mkdtemp(prefix="conformance-"))
-    suite = Suite(options.program.resolve(), folder, _commands(options), options.jobs)
+    suite = Suite(options.program.resolve(), folder, _commands(options), options.jobs, options.patience)
     counts = {True: 0, False: 0}
 
     def report(result: Result) -> None:
@@ -112,5 +117,5 @@ def _print(result: Result, verbose: bool) -> None:
         return
     lines = [f"about: {result.scenario.about}", *result.failure.splitlines(), "last calls:"]
     shown = result.transcript if verbose else result.transcript[-_TRANSCRIPT:]
-    lines += [f"  {line}" for line in shown]
+    lines += [f"  {line if verbose or len(line) <= _WIDTH else line[:_WIDTH] + '…'}" for line in shown]
     print("\n".join(f"     {line}" for line in lines), flush=True)

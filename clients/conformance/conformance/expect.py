@@ -25,13 +25,13 @@ def _compare(expected: Any, actual: Any, path: str, exact: bool) -> Iterator[str
     elif isinstance(expected, list) and isinstance(actual, list):
         if len(expected) != len(actual):
             yield f"{_at(path)}: expected {len(expected)} elements, got {len(actual)}: {actual!r}"
-        for index, (left, right) in enumerate(zip(expected, actual)):
+        for index, (left, right) in enumerate(zip(expected, actual, strict=False)):
             yield from _compare(left, right, f"{path}[{index}]", exact)
     elif not same(expected, actual):
         yield f"{_at(path)}: expected {expected!r}, got {actual!r}"
 
 
-def _compare_mapping(expected: dict, actual: dict, path: str, exact: bool) -> Iterator[str]:
+def _compare_mapping(expected: dict[str, Any], actual: dict[str, Any], path: str, exact: bool) -> Iterator[str]:
     for name, part in expected.items():
         inner = f"{path}.{name}" if path else str(name)
         yield from _compare(part, actual.get(name, MISSING), inner, exact or name in EXACT)
@@ -80,8 +80,10 @@ def _check(test: Callable[[Any, Any], bool], words: str) -> Callable[[Any, Any, 
 
 
 def _missing(operand: Any, actual: Any, path: str) -> Iterator[str]:
-    if (actual is MISSING) != operand:
-        yield f"{_at(path)}: expected {'nothing' if operand else 'anything'}, got {'nothing' if operand is False else repr(actual)}"
+    if operand and actual is not MISSING:
+        yield f"{_at(path)}: expected nothing, got {actual!r}"
+    if not operand and actual is MISSING:
+        yield f"{_at(path)}: expected anything, but it is missing"
 
 
 def _meets(operand: Any, actual: Any) -> bool:

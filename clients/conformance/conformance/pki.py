@@ -48,9 +48,9 @@ def write_all(folder: Path) -> dict[str, str]:
     authority = Authority("conformance authority")
     authority.write(folder / "ca.pem")
     Authority("another authority").write(folder / "other-ca.pem")
-    loopback = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    loopback: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     authority.issue(folder, "server", loopback, ExtendedKeyUsageOID.SERVER_AUTH)
-    client = [x509.UniformResourceIdentifier(CLIENT_URI)]
+    client: list[x509.GeneralName] = [x509.UniformResourceIdentifier(CLIENT_URI)]
     authority.issue(folder, "client", client, ExtendedKeyUsageOID.CLIENT_AUTH)
     return {name: _token() for name in ("first", "second", "reader", "unknown")}
 

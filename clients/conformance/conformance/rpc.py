@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf import duration_pb2, json_format
+from google.protobuf import duration_pb2, json_format, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -34,8 +34,6 @@ def _methods() -> dict[str, tuple[str, Any, Any, bool]]:
 
 
 def _message_class(descriptor: Any) -> Any:
-    from google.protobuf import message_factory
-
     return message_factory.GetMessageClass(descriptor)
 
 
@@ -90,7 +88,7 @@ def to_mapping(message: Message) -> dict[str, Any]:
     return result
 
 
-def _to_plain(field: FieldDescriptor, value: Any) -> Any:
+def _to_plain(field: Any, value: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         if isinstance(value, duration_pb2.Duration):
             return f"{value.ToNanoseconds() / 1e9:.9f}s"

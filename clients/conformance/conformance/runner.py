@@ -98,11 +98,12 @@ class Runner:
             number = answer["id"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"a line that is not an answer: {line[:200]!r}") from None
-        waiting = self._waiting.pop(number, None)
-        if waiting is None:
+        if number not in self._waiting:
             raise ValueError(f"an answer to {number!r}, which was not asked or is answered already")
-        if not isinstance(answer.get("result", answer.get("error")), dict) or ("result" in answer) == ("error" in answer):
+        whole = isinstance(answer.get("result", answer.get("error")), dict)
+        if not whole or ("result" in answer) == ("error" in answer):
             raise ValueError(f"neither a result nor an error: {line[:200]!r}")
+        waiting = self._waiting.pop(number)
         if not waiting.done():
             waiting.set_result(answer)
 

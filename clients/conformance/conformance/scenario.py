@@ -11,25 +11,27 @@ from conformance.errors import ScenarioError
 
 # What a step may have beside the arguments of its operation.
 VERBS = {
-    "call": {"expect", "save", "on"},
-    "until": {"expect", "save", "on"},
-    "start": {"as", "on"},
+    "call": {"expect", "save", "runner"},
+    "until": {"expect", "save", "runner"},
+    "start": {"as", "runner"},
     "await": {"expect", "save"},
     "cancel": set(),
-    "open": {"on"},
+    "open": {"runner"},
     "raw": {"replica", "request", "token", "expect", "save"},
     "raw_until": {"replica", "request", "token", "expect", "save"},
     "fault": {"replica"},
     "write": {"text", "token", "hashes"},
-    "vectors": set(),
-    "each": {"steps"},
+    "vectors": {"runner"},
+    "each": {"steps", "distinct"},
     "retry": set(),
 }
 # Verbs whose other entries are arguments of a runner's operation.
 OPERATIONS = {"call", "until", "start"}
 _KEYS = {"name", "about", "world", "policy", "clients", "steps"}
 _WORLD_KEYS = {"replicas", "settings", "secure", "relays"}
-_VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
+# Names of mappings that stand for something else: a variable may have the same name.
+MARKERS = {"$text", "$bytes", "$add", "$repeat", "$merge"}
+_VARIABLE = re.compile(r"\$\{([\w.]+)\}|\$(\w+)")
 
 
 @dataclass
@@ -98,22 +100,39 @@ def verb_of(step: dict[str, Any], place: str = "a step") -> str:
 def _only(row: dict[str, Any], known: set[str], where: str) -> None:
     unknown = set(row) - known
     if unknown:
-        raise ScenarioError(f"{where}: unknown {', '.join(sorted(map(str, unknown)))}; expected {', '.join(sorted(known))}")
+        raise ScenarioError(
+            f"{where}: unknown {', '.join(sorted(map(str, unknown)))}; expected {', '.join(sorted(known))}"
+        )
 
 
 def substitute(part: Any, variables: dict[str, Any]) -> Any:
     """Replaces `$name` and `${name}`. A text that is nothing else becomes the variable's own value."""
     if isinstance(part, dict):
-        return _mapping({substitute(key, variables): substitute(value, variables) for key, value in part.items()})
+        pairs = part.items()
+        return _mapping({_key(key, variables): substitute(value, variables) for key, value in pairs})
     if isinstance(part, list):
         return [substitute(value, variables) for value in part]
     if not isinstance(part, str):
         return part
     whole = _VARIABLE.fullmatch(part)
-    if whole and (whole[1] or whole[2]) in variables:
-        return variables[whole[1] or whole[2]]
-    # What is not a variable stays: `$bytes` and `$text` are markers of values.
-    return _VARIABLE.sub(lambda match: str(variables.get(match[1] or match[2], match[0])), part)
+    if whole:
+        return _value(whole, variables)
+    return _VARIABLE.sub(lambda match: str(_value(match, variables)), part)
+
+
+def _key(key: Any, variables: dict[str, Any]) -> Any:
+    return key if key in MARKERS else substitute(key, variables)
+
+
+def _value(match: re.Match[str], variables: dict[str, Any]) -> Any:
+    """Returns the variable's value, or a part of it: `${case.key}`."""
+    value: Any = variables
+    for name in (match[1] or match[2]).split("."):
+        if not isinstance(value, dict) or name not in value:
+            # What is not a variable stays.
+            return match[0]
+        value = value[name]
+    return value
 
 
 def _mapping(part: dict[Any, Any]) -> Any:

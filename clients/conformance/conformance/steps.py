@@ -20,13 +20,21 @@ _WITHOUT_CLIENT = {"cancel", "open", "loads", "key", "argument_key", "encode", "
 _TIMEOUT = "10s"
 _FILES = ("token_file", "ca_file", "cert_file", "key_file")
 _PAUSE = 0.02
+# Longest text of a request or an answer in a report.
+_SHOWN = 500
+# Callers of a stampede over all runners.
+_CALLERS = 1000
 
 
 class Execution:
     """One scenario that is run: its world, its runners, its variables and what it has seen."""
 
-    def __init__(self, scenario: Scenario, world: World, runners: dict[str, Runner], namespace: str) -> None:
+    def __init__(
+        self, scenario: Scenario, world: World, runners: dict[str, Runner], patience: float = PATIENCE
+    ) -> None:
+        namespace = namespace_of(scenario)
         self._scenario = scenario
+        self._patience = patience
         self._world = world
         self._runners = runners
         self._default = next(iter(runners))
@@ -35,7 +43,11 @@ class Execution:
         self._open_clients: set[tuple[str, str]] = set()
         self._folder = world.folder / namespace
         self._folder.mkdir(exist_ok=True)
-        self.variables: dict[str, Any] = {"namespace": namespace}
+        self.variables: dict[str, Any] = {
+            "namespace": namespace,
+            "count": len(runners),
+            "share": _CALLERS // len(runners),
+        }
         self.transcript: list[str] = []
 
     async def run(self) -> None:
@@ -71,14 +83,15 @@ class Execution:
             try:
                 await self._step(verb_of(step), substituted, variables)
             except Mismatch as error:
-                shown = json.dumps(substituted, ensure_ascii=False)
-                raise type(error)(f"step {here}: {shown[:400]}\n{error}") from error
+                raise type(error)(f"step {here}: {_shown(substituted)}\n{error}") from error
 
     async def _each(self, step: dict[str, Any], variables: dict[str, Any], here: str) -> None:
         """Repeats steps for every combination of the variables' values."""
         combinations: list[dict[str, Any]] = [{}]
         for name, values in step["each"].items():
             combinations = [{**row, name: value} for row in combinations for value in self._values(values)]
+        if step.get("distinct"):
+            combinations = [row for row in combinations if len(set(map(str, row.values()))) == len(row)]
         for row in combinations:
             shown = ",".join(str(value) for value in row.values())
             inner = {**variables, **row}
@@ -88,15 +101,17 @@ class Execution:
     async def _retry(self, steps: list[dict[str, Any]], variables: dict[str, Any], here: str) -> None:
         """Repeats steps until all of their expectations hold."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + PATIENCE
+        end = loop.time() + self._patience
+        mark = len(self.transcript)
         while True:
+            del self.transcript[mark:]
             try:
                 return await self._steps(steps, variables, f"{here}.")
             except RunnerEnded:
                 raise
             except Mismatch as error:
                 if loop.time() > end:
-                    raise Mismatch(f"{error}\n  repeated for {PATIENCE:.0f} s") from error
+                    raise Mismatch(f"{error}\n  repeated for {self._patience:.0f} s") from error
             await asyncio.sleep(_PAUSE)
 
     def _values(self, values: Any) -> list[Any]:
@@ -106,15 +121,17 @@ class Execution:
 
     async def _step(self, verb: str, step: dict[str, Any], variables: dict[str, Any]) -> None:
         if verb in OPERATIONS:
-            on = step.get("on", self._default)
+            on = step.get("runner", self._default)
             arguments = {name: value for name, value in step.items() if name not in VERBS[verb] | {verb}}
             if verb == "start":
                 runner = self._runner(on)
                 request = self._arguments(on, step["start"], arguments)
                 self._started[step["as"]] = (runner, runner.send(step["start"], request))
-                self._note(f"{on}: start {step['start']} as {step['as']} {request}")
+                self._note(f"{on}: start {step['start']} as {step['as']} {_shown(request)}")
                 return
-            await self._expected(lambda: self._operation(on, step[verb], arguments, step), step, variables, verb == "until")
+            await self._expected(
+                lambda: self._operation(on, step[verb], arguments, step), step, variables, verb == "until"
+            )
         elif verb in ("raw", "raw_until"):
             await self._expected(lambda: self._raw(step[verb], step), step, variables, verb == "raw_until")
         elif verb == "await":
@@ -131,14 +148,17 @@ class Execution:
         elif verb == "write":
             self._write(step)
         elif verb == "vectors":
-            await vectors.check(step["vectors"], self._runners[self._default])
+            await vectors.check(step["vectors"], self._runner(step.get("runner", self._default)))
 
     async def _expected(self, answer: Any, step: dict[str, Any], variables: dict[str, Any], repeat: bool) -> None:
         """Compares an answer with the step's expectation; repeats until it holds if asked to."""
         expected = step.get("expect", {})
         loop = asyncio.get_running_loop()
-        end = loop.time() + PATIENCE
+        end = loop.time() + self._patience
+        mark = len(self.transcript)
         while True:
+            # Of a step that is repeated only the last attempt stays in the transcript.
+            del self.transcript[mark:]
             actual = await answer()
             found = differences(expected, actual)
             if "error" in actual and "error" not in expected:
@@ -146,8 +166,8 @@ class Execution:
             if not found:
                 break
             if not repeat or loop.time() > end:
-                waited = f"\n  within {PATIENCE:.0f} s" if repeat else ""
-                raise Mismatch("\n".join(f"  {line}" for line in found) + f"{waited}\n  answer: {json.dumps(actual, ensure_ascii=False)[:2000]}")
+                waited = f"\n  within {self._patience:.0f} s" if repeat else ""
+                raise Mismatch("\n".join(f"  {line}" for line in found) + f"{waited}\n  answer: {_shown(actual)}")
             await asyncio.sleep(_PAUSE)
         for name, path in step.get("save", {}).items():
             variables[name] = _part(actual, path)
@@ -158,7 +178,7 @@ class Execution:
             return _sum(answers)
         request = self._arguments(on, op, arguments)
         answer = await self._runner(on).call(op, request)
-        self._note(f"{on}: {op} {json.dumps(request, ensure_ascii=False)} -> {json.dumps(answer, ensure_ascii=False)}")
+        self._note(f"{on}: {op} {_shown(request)}", answer)
         return answer
 
     async def _raw(self, method: str, step: dict[str, Any]) -> dict[str, Any]:
@@ -167,11 +187,11 @@ class Execution:
             request.setdefault("namespace", self._prefix)
         token = self._world.tokens.get(step.get("token", "first"))
         answer = await self._world.raw(step.get("replica", 0), method, request, token)
-        self._note(f"raw {method} {json.dumps(request, ensure_ascii=False)} -> {json.dumps(answer, ensure_ascii=False)}")
+        self._note(f"raw {method} {_shown(request)}", answer)
         return answer
 
     async def _open(self, step: dict[str, Any]) -> None:
-        for name in self._runners if step.get("on") == "all" else [step.get("on", self._default)]:
+        for name in self._runners if step.get("runner") == "all" else [step.get("runner", self._default)]:
             await self._operation(name, "open", {"gate": step["open"]}, step)
 
     def _write(self, step: dict[str, Any]) -> None:
@@ -222,7 +242,7 @@ class Execution:
         return own if own.exists() else self._world.folder / name
 
     def _loader(self, loader: dict[str, Any]) -> dict[str, Any]:
-        qualified = {name: self._qualified(loader[name]) for name in ("name", "gate") if name in loader}
+        qualified: dict[str, Any] = {name: self._qualified(loader[name]) for name in ("name", "gate") if name in loader}
         return {**loader, **qualified}
 
     def _only_client(self) -> str:
@@ -243,14 +263,20 @@ class Execution:
             raise ScenarioError(f"{name!r} was not started")
         return self._started[name]
 
-    def _note(self, text: str) -> None:
-        self.transcript.append(text if len(text) <= 600 else text[:600] + "…")
+    def _note(self, request: str, answer: Any = None) -> None:
+        """Adds a line to the transcript."""
+        self.transcript.append(request if answer is None else f"{request} -> {json.dumps(answer, ensure_ascii=False)}")
 
 
 def namespace_of(scenario: Scenario) -> str:
     """Returns the namespace of a scenario: no other one has the same."""
     digest = hashlib.sha256(scenario.name.encode()).hexdigest()[:6]
     return f"{scenario.name[:40]}-{digest}"
+
+
+def _shown(data: Any) -> str:
+    text = json.dumps(data, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def _part(answer: Any, path: str) -> Any:

@@ -24,11 +24,12 @@ class Result:
 class Suite:
     """Worlds and runners of one run. Scenarios without faults share a world."""
 
-    def __init__(self, program: Path, folder: Path, commands: dict[str, list[str]], jobs: int) -> None:
+    def __init__(self, program: Path, folder: Path, commands: dict[str, list[str]], jobs: int, patience: float) -> None:
         self._program = program
         self._folder = folder
         self._commands = commands
         self._jobs = jobs
+        self._patience = patience
         self._shared: World | None = None
         self._runners: dict[str, Runner] = {}
         self._restart = asyncio.Lock()
@@ -69,7 +70,7 @@ class Suite:
         try:
             if scenario.world is not None:
                 await world.start()
-            execution = Execution(scenario, world, await self._living(), namespace_of(scenario))
+            execution = Execution(scenario, world, await self._living(), self._patience)
             await execution.run()
         except Mismatch as error:
             failure = str(error)

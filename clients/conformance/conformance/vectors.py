@@ -25,7 +25,9 @@ async def check(kind: str, runner: Runner) -> None:
     rows = json.loads(paths.VECTORS.read_text())[kind]
     failures = []
     for row in rows:
-        failures += [f"  {json.dumps(row, ensure_ascii=False)[:200]}: {line}" for line in await checks[kind](row, runner)]
+        failures += [
+            f"  {json.dumps(row, ensure_ascii=False)[:200]}: {line}" for line in await checks[kind](row, runner)
+        ]
     if failures:
         raise Mismatch(f"  {len(failures)} differences in {len(rows)} vectors of {kind}\n" + "\n".join(failures[:20]))
 
@@ -73,19 +75,19 @@ def _encoding(serializer: str, value: Any, encoded: bytes) -> list[str]:
     return []
 
 
-def _marked(value: Any) -> Any:
+def marked(value: Any) -> Any:
     """Replaces bytes by `{$bytes: …}`."""
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, dict):
-        return {name: _marked(part) for name, part in value.items()}
-    return [_marked(part) for part in value] if isinstance(value, list) else value
+        return {name: marked(part) for name, part in value.items()}
+    return [marked(part) for part in value] if isinstance(value, list) else value
 
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "json": lambda encoded: json.loads(encoded.decode()),
-    "msgpack": lambda encoded: _marked(msgpack.unpackb(encoded)),
-    "bytes": _marked,
+    "msgpack": lambda encoded: marked(msgpack.unpackb(encoded)),
+    "bytes": marked,
 }
 
 

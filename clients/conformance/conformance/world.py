@@ -15,10 +15,12 @@ from conformance.ports import free_port
 from conformance.processes import PATIENCE, Child
 from conformance.relay import Relay
 
-# Settings of every replica. No random early refresh, no waiting at a stop.
+# Settings of every replica. No random early refresh, no waiting at a stop, and patience with a Redis on a
+# busy machine.
 SETTINGS = {
     "cache": {"early_refresh": 0},
     "drain": {"delay": "0s", "timeout": "5s"},
+    "redis": {"read_timeout": "3s", "write_timeout": "4s", "unresponsive_after": "3s"},
     "warm_start": {"enabled": False},
     "limits": {"namespaces": 4096},
     "admin": {"enabled": False},
@@ -32,6 +34,7 @@ class World:
         self,
         program: Path,
         folder: Path,
+        *,
         replicas: int = 2,
         settings: dict[str, Any] | None = None,
         namespaces: dict[str, Any] | None = None,
@@ -67,9 +70,16 @@ class World:
     def _security(self) -> dict[str, Any]:
         (self.folder / "hashes").write_text("\n".join(pki.token_hash(self.tokens[n]) for n in ("first", "second")))
         everything = {"namespaces": ["*"], "verbs": ["read", "write", "invalidate", "watch", "stats", "admin"]}
-        file = lambda name: str(self.folder / name)  # noqa: E731
+
+        def file(name: str) -> str:
+            return str(self.folder / name)
+
         return {
-            "tls": {"cert_file": file("server.pem"), "key_file": file("server-key.pem"), "client_ca_file": file("ca.pem")},
+            "tls": {
+                "cert_file": file("server.pem"),
+                "key_file": file("server-key.pem"),
+                "client_ca_file": file("ca.pem"),
+            },
             "auth": {"mode": "enforce", "reload_interval": "100ms"},
             "identities": {
                 "caller": {"token_hashes_file": file("hashes"), "grants": [everything]},
@@ -84,11 +94,20 @@ class World:
     def _command(self, program: Path, config: Path, number: int) -> list[str]:
         redis = self._relay_ports[number] if self._relay_ports else self._redis_port
         listen = f"127.0.0.1:{self.ports[number]}"
-        return [str(program), "serve", "--config", str(config), "--listen", listen, "--redis-url", f"redis://127.0.0.1:{redis}"]
+        return [
+            str(program),
+            "serve",
+            "--config",
+            str(config),
+            "--listen",
+            listen,
+            "--redis-url",
+            f"redis://127.0.0.1:{redis}",
+        ]
 
     async def start(self) -> None:
         await self._start_redis()
-        for relay, port in zip(self._relays, self._relay_ports):
+        for relay, port in zip(self._relays, self._relay_ports, strict=True):
             await relay.start(port)
         await asyncio.gather(*(self._start_replica(number) for number in range(len(self.replicas))))
         self._channels = [self._channel(port) for port in self.ports]
@@ -153,7 +172,7 @@ class World:
             async def serves() -> bool:
                 check = channel.unary_unary("/grpc.health.v1.Health/Check")
                 try:
-                    return await check(service, timeout=2.0, wait_for_ready=True) == b"\x08\x01"
+                    return bool(await check(service, timeout=2.0, wait_for_ready=True) == b"\x08\x01")
                 except grpc.aio.AioRpcError:
                     return False
 
@@ -180,6 +199,5 @@ async def _send(child: Child, number: signal.Signals) -> None:
 
 
 def _redis_command(port: int, folder: Path) -> list[str]:
-    return [
-        "redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no",
-    ]  # fmt: skip
+    options = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "save": "", "appendonly": "no"}
+    return ["redis-server", *(part for name, value in options.items() for part in (f"--{name}", value))]

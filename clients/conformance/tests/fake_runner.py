@@ -15,11 +15,25 @@ import grpc.aio
 sys.path.append(str(Path(__file__).resolve().parents[3] / "proto"))
 protos, services = grpc.protos_and_services("twintier/v1/cache.proto")
 
+MISS_REASON_LEASED = 5
 MUTANT = sys.argv[1] if len(sys.argv) > 1 else ""
-COUNTERS = (
-    "hits near_hits negative_hits misses stale loads load_failures refreshes shared failures breaker_opened "
-    "breaker_skipped not_stored unreadable later_dropped"
-).split()
+COUNTERS = [
+    "hits",
+    "near_hits",
+    "negative_hits",
+    "misses",
+    "stale",
+    "loads",
+    "load_failures",
+    "refreshes",
+    "shared",
+    "failures",
+    "breaker_opened",
+    "breaker_skipped",
+    "not_stored",
+    "unreadable",
+    "later_dropped",
+]
 
 
 class LoaderError(Exception):
@@ -36,7 +50,7 @@ class Client:
         unit = 0.001 if options["timeout"].endswith("ms") else 1
         self.timeout = float(options["timeout"].rstrip("ms")) * unit
         self.counters = dict.fromkeys(COUNTERS, 0)
-        self.flights: dict[str, asyncio.Task] = {}
+        self.flights: dict[str, asyncio.Task[Any]] = {}
 
     async def call(self, method: str, **fields: Any) -> Any:
         """Calls the service. Returns `None` if that failed: fail open."""
@@ -45,6 +59,8 @@ class Client:
             return await getattr(self.stub, method)(request, timeout=self.timeout)
         except grpc.aio.AioRpcError:
             self.counters["failures"] += 1
+            if MUTANT == "fails-closed":
+                raise
             return None
 
     async def get(self, key: str, **fields: Any) -> dict[str, Any]:
@@ -77,10 +93,12 @@ class Client:
         return await (task if MUTANT == "cancels-others" else asyncio.shield(task))
 
     async def load(self, key: str, loader: "Loader", options: dict[str, Any]) -> dict[str, Any]:
-        lease = {"wait": 2}
+        lease: dict[str, Any] = {"wait": 2}
         if options.get("lease_duration") == "5m":
             lease["duration"] = {"seconds": 300}
         answer = await self.call("Get", key=key, lease=lease)
+        if answer is not None and answer.miss.reason == MISS_REASON_LEASED and MUTANT != "does-not-wait":
+            answer = await self.call("Get", key=key, lease={})
         found = self.read(answer)
         if found["found"] and MUTANT != "always-loads":
             return {"value": found["value"]}
@@ -93,7 +111,9 @@ class Client:
             if held and MUTANT != "keeps-lease":
                 await self.call("ReleaseLease", key=key, lease=held, failed=True)
             raise
-        fields = {"ttl": {"seconds": 300}} if options.get("ttl") == "5m" else {}
+        fields: dict[str, Any] = {"tags": options.get("tags", [])}
+        if options.get("ttl") == "5m":
+            fields["ttl"] = {"seconds": 300}
         if held:
             await self.set(key, value, **fields, **({} if MUTANT == "no-fence" else {"lease": held}))
         return {"value": value}
@@ -125,7 +145,7 @@ class Runner:
         self.clients: dict[str, Client] = {}
         self.counts: dict[str, dict[str, int]] = {}
         self.gates: dict[str, asyncio.Event] = {}
-        self.tasks: dict[int, asyncio.Task] = {}
+        self.tasks: dict[int, asyncio.Task[Any]] = {}
 
     def loads(self, name: str) -> dict[str, int]:
         return self.counts.setdefault(name, {"started": 0, "ended": 0})
@@ -140,12 +160,16 @@ class Runner:
             reply = {"error": {"kind": "loader", "message": str(error)}}
         except asyncio.CancelledError:
             reply = {"error": {"kind": "cancelled", "message": "cancelled"}}
+        except grpc.aio.AioRpcError as error:
+            reply = {"error": {"kind": "unavailable", "message": str(error.details())}}
         except NotImplementedError as error:
             reply = {"error": {"kind": "unsupported", "message": str(error)}}
         print(json.dumps({"id": request["id"], **reply}), flush=True)
 
     async def perform(self, request: dict[str, Any]) -> dict[str, Any]:
         op = request["op"]
+        if MUTANT == "crashes" and op == "get":
+            sys.exit(4)
         if op == "client":
             self.clients[request["client"]] = Client(request["addresses"], request["options"])
             return {}
@@ -164,6 +188,9 @@ class Runner:
             return {"drained": True}
         if op == "counters":
             return dict(client.counters)
+        if op == "invalidate":
+            await client.call("Invalidate", tags={"tags": request["tags"]})
+            return {"done": True}
         if op == "get":
             return await client.get(request["key"])
         if op == "set":
@@ -176,9 +203,12 @@ class Runner:
 
     async def many_callers(self, request: dict[str, Any], client: Client) -> dict[str, Any]:
         loader = Loader(self, request["loader"])
-        calls = [client.get_or_set(request["key"], loader, {}) for _ in range(request["callers"])]
-        values = [answer["value"] for answer in await asyncio.gather(*calls)]
-        return {"values": sorted(set(values)), "errors": 0}
+        options = request.get("options", {})
+        calls = [client.get_or_set(request["key"], loader, options) for _ in range(request["callers"])]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        texts = {json.dumps(answer["value"]) for answer in answers if isinstance(answer, dict)}
+        errors = sum(isinstance(answer, LoaderError) for answer in answers)
+        return {"values": [json.loads(text) for text in sorted(texts)], "errors": errors}
 
     async def serve(self) -> None:
         reader = asyncio.StreamReader()
