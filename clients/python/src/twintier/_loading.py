@@ -30,6 +30,7 @@ class Load:
     options: Options
     tokens: Tokens | None
     none_is_absent: bool = True
+    background: bool = False
 
     async def result(self) -> Lookup:
         """Returns the value of the key, from the cache or from the loader."""
@@ -106,16 +107,19 @@ class Load:
         return await self.core.transport.call("Get", request, timeout, self.tokens, waits=waits)
 
     async def _run(self, flight: Hashable) -> Lookup:
-        observer = self.core.observer
         begun = time.perf_counter()
         try:
             with loading(flight):
                 value = await self.core.io.load(self.loader)
         except BaseException as error:
-            observer.load(self.key, time.perf_counter() - begun, error)
+            self._ended(begun, error)
             raise
-        observer.load(self.key, time.perf_counter() - begun, None)
+        self._ended(begun, None)
         return NEGATIVE if value is None and self.none_is_absent else Lookup(True, value)
+
+    def _ended(self, begun: float, error: BaseException | None) -> None:
+        spent = time.perf_counter() - begun
+        self.core.observer.load(self.key, spent, error, background=self.background)
 
     async def _fill(self, flight: Hashable, condition: dict[str, str]) -> Lookup:
         try:
@@ -155,9 +159,9 @@ class Load:
 
     async def _refresh(self, flight: Hashable, lease: str) -> None:
         try:
-            await replace(self, options=replace(self.options, stale_if_error=False))._fill(
-                flight, {"lease": lease}
-            )
+            options = replace(self.options, stale_if_error=False)
+            load = replace(self, options=options, background=True)
+            await load._fill(flight, {"lease": lease})
         except Exception:
             log.warning("the refresh of %r failed", self.key, exc_info=True)
         finally:

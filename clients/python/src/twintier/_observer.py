@@ -61,8 +61,10 @@ class Hooks:
     def on_miss(self, key: str) -> None:
         """Called when a read found nothing."""
 
-    def on_load(self, key: str, seconds: float, error: BaseException | None) -> None:
-        """Called when a loader ended; `error` if it failed."""
+    def on_load(
+        self, key: str, seconds: float, error: BaseException | None, *, background: bool
+    ) -> None:
+        """Called when a loader ended; `error` if it failed, `background` for a refresh."""
 
     def on_call(self, method: str, seconds: float, error: BaseException | None) -> None:
         """Called when a call of the service ended; `error` if it failed."""
@@ -118,14 +120,16 @@ class Observer:
         if self.hooks:
             self._call("on_miss", key)
 
-    def load(self, key: str, seconds: float, error: BaseException | None) -> None:
+    def load(
+        self, key: str, seconds: float, error: BaseException | None, *, background: bool
+    ) -> None:
         """Counts the run of a loader."""
         with self._lock:
             self._counts["loads"] += 1
             if error is not None:
                 self._counts["load_failures"] += 1
         if self.hooks:
-            self._call("on_load", key, seconds, error)
+            self._call("on_load", key, seconds, error, background=background)
 
     def call(self, method: str, seconds: float, error: BaseException | None) -> None:
         """Passes on the end of a call of the service."""

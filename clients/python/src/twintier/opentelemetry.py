@@ -3,8 +3,8 @@
 | name | kind | attributes |
 |---|---|---|
 | `twintier.client.hits`, `.misses` and all other `twintier.Counters` | counter | `client` |
-| `twintier.client.call.duration` | histogram, seconds | `client`, `method`, `error.type` |
-| `twintier.client.load.duration` | histogram, seconds | `client`, `error.type` |
+| `twintier.client.call.duration` | histogram, seconds | `client`, `rpc.method`, `error.type` |
+| `twintier.client.load.duration` | histogram, seconds | `client`, `background`, `error.type` |
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, Observation
 
+from twintier._errors import TwintierError
 from twintier._observer import Counters, Hooks, Observer
 from twintier._operations import Operations
 
@@ -69,11 +70,17 @@ class _Durations(Hooks):
         )
 
     def on_call(self, method: str, seconds: float, error: BaseException | None) -> None:
-        self._calls.record(seconds, {**self._attributes, "method": method, **_error(error)})
+        self._calls.record(seconds, {**self._attributes, "rpc.method": method, **_error(error)})
 
-    def on_load(self, key: str, seconds: float, error: BaseException | None) -> None:
-        self._loads.record(seconds, {**self._attributes, **_error(error)})
+    def on_load(
+        self, key: str, seconds: float, error: BaseException | None, *, background: bool
+    ) -> None:
+        attributes = {**self._attributes, "background": background, **_error(error)}
+        self._loads.record(seconds, attributes)
 
 
 def _error(error: BaseException | None) -> dict[str, Any]:
-    return {} if error is None else {"error.type": type(error).__name__}
+    if error is None:
+        return {}
+    kind = error.kind if isinstance(error, TwintierError) else type(error).__name__
+    return {"error.type": kind}

@@ -157,8 +157,10 @@ def test_hooks_receive_events(world: World, namespace: str) -> None:
         def on_negative_hit(self, key: str) -> None:
             events.append(("negative", key))
 
-        def on_load(self, key: str, seconds: float, error: BaseException | None) -> None:
-            events.append(("load", key, seconds >= 0, error))
+        def on_load(
+            self, key: str, seconds: float, error: BaseException | None, *, background: bool
+        ) -> None:
+            events.append(("load", key, seconds >= 0, error, background))
 
         def on_call(self, method: str, seconds: float, error: BaseException | None) -> None:
             events.append(("call", method, seconds >= 0, error))
@@ -170,7 +172,7 @@ def test_hooks_receive_events(world: World, namespace: str) -> None:
         cache.get("a")
     assert [event for event in events if event[0] != "call"] == [
         ("miss", "k"),
-        ("load", "k", True, None),
+        ("load", "k", True, None, False),
         ("hit", "k", False, False),
         ("negative", "a"),
     ]

@@ -76,7 +76,7 @@ def test_metrics_of_opentelemetry(world: World, namespace: str) -> None:
     assert metrics["twintier.client.hits"][0].attributes == {"client": "shop"}
     assert metrics["twintier.client.loads"][0].value == 1  # type: ignore[union-attr]
     calls = metrics["twintier.client.call.duration"]
-    assert {point.attributes["method"]: point.count for point in calls} == {"Get": 2, "Set": 1}  # type: ignore[union-attr,index]
+    assert {point.attributes["rpc.method"]: point.count for point in calls} == {"Get": 2, "Set": 1}  # type: ignore[union-attr,index]
     assert metrics["twintier.client.load.duration"][0].count == 1  # type: ignore[union-attr]
 
 
