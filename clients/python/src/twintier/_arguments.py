@@ -27,9 +27,17 @@ class Arguments:
         parameters = self._signature.parameters.values()
         self._rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
         self.names = [p.name for p in parameters if p.name != self._rest]
+        simple = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        self._required = len(self.names) - len(self._defaults) if simple else None
+        """The number of arguments without defaults, if all may be given by position."""
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the arguments of a call by name, defaults included."""
+        required = self._required
+        if not kwargs and required is not None and required <= len(args) <= len(self.names):
+            # The usual case, without the cost of Signature.bind.
+            return {**self._defaults, **dict(zip(self.names, args, strict=False))}
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = dict(bound.arguments)

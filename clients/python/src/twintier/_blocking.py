@@ -102,6 +102,31 @@ class BlockingService:
         return not self.alive
 
 
+class Flight:
+    """Work of one thread that others wait for: much lighter than a `Future`."""
+
+    __slots__ = ("_error", "_latch", "_result")
+
+    def __init__(self) -> None:
+        self._latch = threading.Lock()
+        self._latch.acquire()
+        self._result: Any = None
+        self._error: Exception | None = None
+
+    def end(self, result: Any, error: Exception | None = None) -> None:
+        """Gives all that wait the result or the error."""
+        self._result, self._error = result, error
+        self._latch.release()
+
+    def wait(self) -> Any:
+        """Returns the result, or raises the error."""
+        with self._latch:
+            pass
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
 class BlockingIo:
     """The `Io` of `Cache`."""
 
@@ -111,7 +136,7 @@ class BlockingIo:
         self._methods: dict[str, Any] = {}
         self._channel: Any = None
         self._closed = False
-        self._flights: dict[Hashable, Future[Any]] = {}
+        self._flights: dict[Hashable, Flight] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._pending: set[Future[None]] = set()
         self.signal = BlockingSignal
@@ -167,35 +192,35 @@ class BlockingIo:
             with self._lock:
                 flight = self._flights.get(key)
                 if flight is None:
-                    own = self._flights[key] = Future()
+                    own = self._flights[key] = Flight()
                     break
             refuse_recursion(key)
             joined()
-            result = flight.result()
+            result = flight.wait()
             if result is not _LEFT:
                 shared: T = result
                 return shared
         return await self._lead(key, own, work)
 
     async def _lead(
-        self, key: Hashable, flight: Future[Any], work: Callable[[], Coroutine[Any, Any, T]]
+        self, key: Hashable, flight: Flight, work: Callable[[], Coroutine[Any, Any, T]]
     ) -> T:
         try:
             result = await work()
         except Exception as error:
             self._land(key, flight)
-            flight.set_exception(error)
+            flight.end(None, error)
             raise
         except BaseException:
             # An interrupt concerns this thread only.
             self._land(key, flight)
-            flight.set_result(_LEFT)
+            flight.end(_LEFT)
             raise
         self._land(key, flight)
-        flight.set_result(result)
+        flight.end(result)
         return result
 
-    def _land(self, key: Hashable, flight: Future[Any]) -> None:
+    def _land(self, key: Hashable, flight: Flight) -> None:
         with self._lock:
             if self._flights.get(key) is flight:
                 del self._flights[key]

@@ -20,7 +20,7 @@ from twintier.v1 import cache_pb2 as pb
 from twintier.v1 import values_pb2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Load:
     """One load of a key."""
 
