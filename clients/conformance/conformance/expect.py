@@ -96,6 +96,7 @@ OPERATORS: dict[str, Callable[[Any, Any, str], Iterator[str]]] = {
     "longer_than": _check(lambda bound, value: seconds(value) > seconds(bound), "a duration above"),
     "shorter_than": _check(lambda bound, value: seconds(value) < seconds(bound), "a duration below"),
     "length_at_most": _check(lambda bound, value: len(value) <= bound, "a length of at most"),
+    "length_at_least": _check(lambda bound, value: len(value) >= bound, "a length of at least"),
     "matches": _check(lambda pattern, text: re.search(pattern, text) is not None, "a match of"),
     "contains": _check(lambda part, whole: part in whole, "something that contains"),
     "one_of": _check(lambda options, value: any(_meets(option, value) for option in options), "one of"),

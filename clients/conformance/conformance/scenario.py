@@ -30,7 +30,7 @@ OPERATIONS = {"call", "until", "start"}
 _KEYS = {"name", "about", "world", "policy", "clients", "steps"}
 _WORLD_KEYS = {"replicas", "settings", "secure", "relays"}
 # Names of mappings that stand for something else: a variable may have the same name.
-MARKERS = {"$text", "$bytes", "$add", "$repeat", "$merge"}
+MARKERS = {"$text", "$bytes", "$add", "$repeat", "$keys", "$merge"}
 _VARIABLE = re.compile(r"\$\{([\w.]+)\}|\$(\w+)")
 
 
@@ -136,12 +136,15 @@ def _value(match: re.Match[str], variables: dict[str, Any]) -> Any:
 
 
 def _mapping(part: dict[Any, Any]) -> Any:
-    """Computes `{$add: [1, 2]}` and `{$repeat: [text, times]}`, and merges the mapping of `$merge`."""
+    """Computes `$add`, `$repeat` and `$keys`, and merges the mapping of `$merge`."""
     if part.keys() == {"$add"}:
         return sum(part["$add"])
     if part.keys() == {"$repeat"}:
         text, times = part["$repeat"]
         return text * times
+    if part.keys() == {"$keys"}:
+        prefix, count = part["$keys"]
+        return [f"{prefix}{number}" for number in range(count)]
     if "$merge" in part:
         merged = part.pop("$merge")
         return {**part, **merged}

@@ -50,6 +50,7 @@ class Scenarios(unittest.TestCase):
             ({"a": ["$i", {"b": "$i"}]}, {"a": [7, {"b": 7}]}),
             ({"$add": ["$i", -1]}, 6),
             ({"$repeat": ["ab", 3]}, "ababab"),
+            ({"$keys": ["k", 3]}, ["k0", "k1", "k2"]),
             ({"a": 1, "$merge": "${case.at}"}, {"a": 1, "key": "k"}),
         ]
         for part, expected in rows:
