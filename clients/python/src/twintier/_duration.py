@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration as WireDuration
 
 from twintier._errors import UsageError
 
-Duration: TypeAlias = "timedelta | float | int | str"
+Duration: TypeAlias = timedelta | float | int | str
 """A duration: `timedelta(minutes=5)`, `300` (seconds) or `"5m"`."""
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
