@@ -20,6 +20,7 @@ from twintier._operations import (
     absent_options,
     documented_by,
     encoded,
+    key_list,
     outcome,
     requests,
     selection,
@@ -54,7 +55,7 @@ class AsyncOperations(Operations):
 
     @documented_by(SyncOperations.get_many)
     async def get_many(self, keys: Iterable[str], **options: Unpack[ReadOptions]) -> dict[str, Any]:
-        found = await self._core.get_many(keys, self._options(options), self._tokens)
+        found = await self._core.get_many(key_list(keys), self._options(options), self._tokens)
         return {key: lookup.value for key, lookup in found.items() if lookup.found}
 
     @documented_by(SyncOperations.set)

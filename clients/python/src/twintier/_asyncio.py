@@ -206,4 +206,5 @@ class AsyncIo:
             for task in tasks:
                 task.cancel()
         if self._channel is not None:
-            await self._channel.close()
+            # Without a grace the calls of others would end as if their tasks were cancelled.
+            await self._channel.close(seconds)

@@ -20,7 +20,7 @@ from twintier._selection import selection
 from twintier._tokens import Tokens
 
 F = TypeVar("F", bound=Callable[..., Any])
-Active = Mapping[int, Tokens]
+Active = Mapping[Core, Tokens]
 
 _active: ContextVar[Active] = ContextVar("twintier-session", default=MappingProxyType({}))
 
@@ -35,7 +35,7 @@ class Operations:
     @property
     def _tokens(self) -> Tokens | None:
         """The tokens of this session, or of the session that the context is in."""
-        return self._own_tokens or _active.get().get(id(self._core))
+        return self._own_tokens or _active.get().get(self._core)
 
     @property
     def counters(self) -> Counters:
@@ -100,7 +100,7 @@ class SessionBase(Operations):
         return self._own_tokens
 
     def _enter(self) -> None:
-        active = {**_active.get(), id(self._core): self._session_tokens}
+        active = {**_active.get(), self._core: self._session_tokens}
         self._entered.append(_active.set(active))
 
     def _exit(self) -> None:
@@ -115,6 +115,13 @@ def outcome(lookup: Lookup, default: Any) -> Any:
 def encoded(core: Core, values: Mapping[str, Any]) -> dict[str, bytes]:
     """Returns the values as bytes."""
     return {text("key", key): core.encode(key, value) for key, value in values.items()}
+
+
+def key_list(keys: Iterable[str]) -> tuple[str, ...]:
+    """Returns the keys, each of which must be text."""
+    if isinstance(keys, str):
+        raise UsageError(f"keys must be a list of keys, was the text {keys!r}")
+    return tuple(text("key", key) for key in keys)
 
 
 def touch_options(base: Options, ttl: Duration | None, given: Mapping[str, Any]) -> Options:
@@ -145,6 +152,7 @@ __all__ = [
     "absent_options",
     "documented_by",
     "encoded",
+    "key_list",
     "outcome",
     "requests",
     "selection",

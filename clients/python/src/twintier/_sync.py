@@ -21,6 +21,7 @@ from twintier._operations import (
     SessionBase,
     absent_options,
     encoded,
+    key_list,
     outcome,
     requests,
     selection,
@@ -63,7 +64,7 @@ class SyncOperations(Operations):
 
     def get_many(self, keys: Iterable[str], **options: Unpack[ReadOptions]) -> dict[str, Any]:
         """Returns the values of those `keys` that were found."""
-        found = complete(self._core.get_many(keys, self._options(options), self._tokens))
+        found = complete(self._core.get_many(key_list(keys), self._options(options), self._tokens))
         return {key: lookup.value for key, lookup in found.items() if lookup.found}
 
     def set(self, key: str, value: Any, **options: Unpack[WriteOptions]) -> bool:

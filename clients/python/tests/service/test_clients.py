@@ -32,6 +32,22 @@ def test_reads_and_writes(cache: Cache) -> None:
     assert cache.get_many([*many, "other"]) == many
 
 
+def test_keys_must_be_texts(cache: Cache) -> None:
+    for keys in ["abc", [1], [b"a"]]:
+        with pytest.raises(UsageError, match="must be a"):
+            cache.get_many(keys)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="key must be a str, was None"):
+        cache.get(None)  # type: ignore[arg-type]
+
+
+async def test_a_close_lets_calls_end(async_cache: AsyncCache) -> None:
+    await async_cache.set("k", 1)
+    calls = [asyncio.create_task(async_cache.get("k", strict=False)) for _ in range(20)]
+    await asyncio.sleep(0)
+    await async_cache.close("30s")
+    assert set(await asyncio.gather(*calls)) <= {1, None}
+
+
 def test_large_batches_fit_into_messages(cache: Cache) -> None:
     many = {f"large:{number}": "x" * 500_000 for number in range(12)}
     assert cache.set_many(many) == set(many)
