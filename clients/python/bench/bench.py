@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ class Row:
     bound: float = 0.0
     """The largest ratio to `base`; if `cheaper`, the smallest ratio of `base` to it."""
     cheaper: bool = False
-    micros: float = 0.0
+    rounds: list[float] = field(default_factory=list)
+    """CPU time of an operation in each round, in µs."""
 
 
 def cpu(operation: Callable[[], Any]) -> Callable[[int], float]:
@@ -73,14 +74,11 @@ def cpu_async(
 
 def measure(rows: list[Row], rounds: int) -> None:
     """Measures all rows in turn, so that changes of the machine's speed meet all of them."""
-    times: dict[str, list[float]] = {row.name: [] for row in rows}
     for number in range(rounds + 1):
         for row in rows:
             spent = row.run(row.calls) / row.calls * 1e6
             if number:
-                times[row.name].append(spent)
-    for row in rows:
-        row.micros = statistics.median(times[row.name])
+                row.rounds.append(spent)
 
 
 def show(rows: list[Row]) -> list[str]:
@@ -89,10 +87,11 @@ def show(rows: list[Row]) -> list[str]:
     beyond = []
     print(f"{'operation':28} {'CPU µs':>8}  {'beside':24} {'ratio':>7}  bound")
     for row in rows:
-        line = f"{row.name:28} {row.micros:8.1f}"
+        line = f"{row.name:28} {statistics.median(row.rounds):8.1f}"
         if row.base:
-            other = by_name[row.base].micros
-            ratio = other / row.micros if row.cheaper else row.micros / other
+            pairs = zip(by_name[row.base].rounds, row.rounds, strict=True)
+            # Of each round, so that a change of the machine's speed meets both.
+            ratio = statistics.median(a / b if row.cheaper else b / a for a, b in pairs)
             good = ratio >= row.bound if row.cheaper else ratio <= row.bound
             sign = "≥" if row.cheaper else "≤"
             line += f"  {row.base:24} {ratio:7.2f}  {sign} {row.bound}"
@@ -135,7 +134,7 @@ def rows_of(address: str, loop: asyncio.AbstractEventLoop, calls: int) -> list[R
         Row("stub Get", cpu(lambda: stub.Get(pb.GetRequest(key=KEY), timeout=30)), calls),
         Row("get", cpu(lambda: cache.get(KEY)), calls, "stub Get", 1.3),
         Row("get_or_set, hit", cpu(lambda: cache.get_or_set(KEY, load)), calls, "stub Get", 1.5),
-        Row("decorated function, hit", cpu(lambda: user(42)), calls, "stub Get", 1.5),
+        Row("decorated function, hit", cpu(lambda: user(42)), calls, "stub Get", 1.6),
         Row("near cache, hit", cpu(lambda: near.get(KEY)), calls * 20, "stub Get", 20, True),
         Row(
             "stub Get, asyncio",

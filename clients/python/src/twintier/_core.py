@@ -27,6 +27,9 @@ from twintier._watch import Watcher
 from twintier.v1 import cache_pb2 as pb
 from twintier.v1 import values_pb2
 
+NO_READING = nullcontext()
+"""The reading of a client without near cache."""
+
 
 class Stored(Enum):
     """The outcome of a write."""
@@ -65,7 +68,7 @@ class Core:
     def reading(self, key: str, options: Options, tokens: Tokens | None, request: Any) -> Any:
         """Encloses a read, whose answer the near cache may keep."""
         if self._near is None:
-            return nullcontext()
+            return NO_READING
         return self._near.reading(key, options, tokens, request)
 
     async def get(self, key: str, options: Options, tokens: Tokens | None) -> Lookup:
@@ -81,7 +84,7 @@ class Core:
                 return missed
             if reading is not None:
                 reading.keep(response)
-            return self.reader.answer(key, response)
+        return self.reader.answer(key, response)
 
     async def get_many(
         self, keys: Iterable[str], options: Options, tokens: Tokens | None

@@ -29,7 +29,9 @@ class JsonSerializer:
     _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
     def __init__(self) -> None:
-        self._decode = json.JSONDecoder(parse_constant=_no_constant).decode
+        decoder = json.JSONDecoder(parse_constant=_no_constant)
+        self._decode = decoder.decode
+        self._scan = decoder.scan_once  # type: ignore[attr-defined]
 
     def dumps(self, value: Any) -> bytes:
         """Returns `value` as JSON."""
@@ -37,7 +39,13 @@ class JsonSerializer:
 
     def loads(self, data: bytes) -> Any:
         """Returns the value of JSON."""
-        return self._decode(data.decode())
+        text = data.decode()
+        try:
+            value, end = self._scan(text, 0)
+        except StopIteration:
+            end = -1
+        # Space around a value, and errors, are rare.
+        return value if end == len(text) else self._decode(text)
 
 
 def _no_constant(name: str) -> Any:

@@ -16,5 +16,6 @@ _append = _Append()
 
 def inject(metadata: list[tuple[str, str]]) -> None:
     """Adds the context of the current span to `metadata`."""
-    if trace.get_current_span().get_span_context().is_valid:
+    span = trace.get_current_span()
+    if span is not trace.INVALID_SPAN and span.get_span_context().is_valid:
         propagate.inject(metadata, setter=_append)

@@ -41,9 +41,12 @@ class Transport:
         waits: bool = False,
     ) -> Response:
         """Calls a method, with the tokens of a session. `waits` if the call waits for a lease."""
-        self._admit()
+        if self._breaker.open:
+            self._admit()
         if tokens is None:
-            return await self._observed(method, request, timeout, waits)
+            if self._observer.hooks:
+                return await self._observed(method, request, timeout, waits)
+            return await self._counted(method, request, timeout, waits)
         await tokens.gate.enter()
         try:
             sent = tokens.current()
