@@ -1,0 +1,1 @@
+"""Generated messages and stubs of the service's contract, proto/twintier/v1."""
