@@ -42,8 +42,8 @@ pub(crate) fn build_cache(config: &Config, tls: Option<rustls::ClientConfig>) ->
             let l2 = redis::start(setup, coherence.clone());
             let cache = Tiered::new(config.cache, l1, l2.clone(), coherence.clone(), clock.clone());
             let protection = Some(l2.protection().clone());
-            let (repaired, store): (Option<Arc<dyn L2>>, Option<Arc<dyn SharedStore>>) =
-                (Some(l2.clone()), Some(l2.clone()));
+            let repaired: Option<Arc<dyn L2>> = Some(l2.clone());
+            let store: Option<Arc<dyn SharedStore>> = Some(l2.clone());
             CacheParts { cache, l2, repaired, store, protection, coherence, namespaces, clock }
         }
         None => {
