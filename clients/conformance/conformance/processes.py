@@ -1,11 +1,15 @@
 """Child processes: start, wait until they serve, signals, end."""
 
 import asyncio
+import shutil
 import signal
 from pathlib import Path
 
 # Longest wait for anything that a busy machine may delay.
 PATIENCE = 30.0
+_SETPRIV = shutil.which("setpriv")
+# Ends a child with the harness, however that ends. Where there is no setpriv the harness ends it.
+TIED = [_SETPRIV, "--pdeathsig", "KILL"] if _SETPRIV else []
 
 
 class Child:
@@ -26,7 +30,7 @@ class Child:
             raise RuntimeError(f"{self.name} runs already")
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                *TIED, *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def send(self, number: signal.Signals) -> None:
@@ -44,6 +48,11 @@ class Child:
         except asyncio.TimeoutError:
             self._process.kill()
             await self._process.wait()
+
+    def kill(self) -> None:
+        """Kills the process at once, without waiting for its end."""
+        if self._process is not None and self.running:
+            self._process.kill()
 
     def tail(self, lines: int = 20) -> str:
         """Returns the last lines of the output."""

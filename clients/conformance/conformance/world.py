@@ -113,6 +113,9 @@ class World:
         self._channels = [self._channel(port) for port in self.ports]
 
     async def stop(self) -> None:
+        # At once: a run that is interrupted may not come to the rest.
+        for child in [*self.replicas, self._redis]:
+            child.kill()
         for channel in self._channels:
             await channel.close()
         for child in [*self.replicas, self._redis]:
