@@ -49,6 +49,14 @@ class Child:
             self._process.kill()
             await self._process.wait()
 
+    async def freeze(self) -> None:
+        """Stops the process, and waits until each of its threads has stopped."""
+        self.send(signal.SIGSTOP)
+        assert self._process is not None
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        while any(not _stopped(task) for task in tasks.glob("*/stat")):
+            await asyncio.sleep(0.002)
+
     def kill(self) -> None:
         """Kills the process at once, without waiting for its end."""
         if self._process is not None and self.running:
@@ -58,3 +66,12 @@ class Child:
         """Returns the last lines of the output."""
         text = self._log.read_text(errors="replace") if self._log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
+
+
+def _stopped(stat: Path) -> bool:
+    """Reads the state of a thread: the field after its name, which is in parentheses."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        # The thread has ended.
+        return True
