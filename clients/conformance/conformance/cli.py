@@ -5,9 +5,12 @@ import asyncio
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from conformance import paths, scenario
 from conformance.errors import Mismatch, ScenarioError
@@ -32,6 +35,9 @@ def main() -> int:
     except (ScenarioError, Mismatch, RuntimeError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
+    except asyncio.CancelledError:
+        print("conformance: interrupted", file=sys.stderr)
+        return 130
 
 
 def _arguments() -> list[str]:
@@ -100,7 +106,7 @@ def _run(options: argparse.Namespace, scenarios: list[Scenario]) -> int:
         _print(result, options.verbose)
 
     try:
-        passed = asyncio.run(suite.run(scenarios, report))
+        passed = asyncio.run(_until_ended(suite.run(scenarios, report)))
     finally:
         if options.keep:
             print(f"logs: {folder}")
@@ -108,6 +114,14 @@ def _run(options: argparse.Namespace, scenarios: list[Scenario]) -> int:
             shutil.rmtree(folder)
     print(f"{counts[True]} passed, {counts[False]} failed")
     return 0 if passed else 1
+
+
+async def _until_ended(run: Coroutine[Any, Any, bool]) -> bool:
+    """Cancels the run on SIGINT and SIGTERM, so that it leaves no process running."""
+    task = asyncio.ensure_future(run)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
 
 
 def _print(result: Result, verbose: bool) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from conformance.errors import Mismatch, RunnerEnded
+from conformance.processes import TIED
 
 # A limit of asyncio's reader, for lines with large values.
 _LINE_LIMIT = 64 * 1024 * 1024
 # Longest wait for an answer: more than any wait that a scenario provokes.
 ANSWER_LIMIT = 60.0
+# Time to end after the end of standard input.
+_END_LIMIT = 10.0
 
 
 class Runner:
@@ -33,6 +36,7 @@ class Runner:
         with self._log.open("ab") as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
+                    *TIED,
                     *self._command,
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
@@ -53,7 +57,7 @@ class Runner:
             return
         self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), ANSWER_LIMIT)
+            await asyncio.wait_for(self._process.wait(), _END_LIMIT)
         except asyncio.TimeoutError:
             self._process.kill()
             await self._process.wait()

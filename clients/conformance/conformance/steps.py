@@ -57,6 +57,9 @@ class Execution:
                 for language in self._runners:
                     await self._operation(language, "client", {"client": name, **options}, {})
             await self._steps(self._scenario.steps, self.variables, "")
+        except asyncio.CancelledError:
+            self._open_clients.clear()
+            raise
         finally:
             await self._close_clients()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conformance.errors import Mismatch
+from conformance.errors import Mismatch, ScenarioError
 from conformance.runner import Runner
 from conformance.scenario import Scenario
 from conformance.steps import Execution, namespace_of
@@ -42,9 +42,9 @@ class Suite:
                 await self._shared.start()
             results = await self._run_all(scenarios, report)
         finally:
-            await asyncio.gather(*(runner.stop() for runner in self._runners.values()))
             if self._shared is not None:
                 await self._shared.stop()
+            await asyncio.gather(*(runner.stop() for runner in self._runners.values()))
         return all(result.failure is None for result in results)
 
     async def _run_all(self, scenarios: list[Scenario], report: Any) -> list[Result]:
@@ -72,7 +72,7 @@ class Suite:
                 await world.start()
             execution = Execution(scenario, world, await self._living(), self._patience)
             await execution.run()
-        except Mismatch as error:
+        except (Mismatch, ScenarioError, RuntimeError) as error:
             failure = str(error)
         finally:
             if scenario.world is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,9 @@ class World:
         self._channels = [self._channel(port) for port in self.ports]
 
     async def stop(self) -> None:
+        # At once: a run that is interrupted may not come to the rest.
+        for child in [*self.replicas, self._redis]:
+            child.kill()
         for channel in self._channels:
             await channel.close()
         for child in [*self.replicas, self._redis]:
@@ -126,15 +130,15 @@ class World:
     async def fault(self, kind: str, replica: int) -> None:
         """Injects a fault, or ends one."""
         child = self.replicas[replica]
-        faults = {
+        faults: dict[str, Callable[[], Awaitable[None]]] = {
             "stop": lambda: child.end(signal.SIGINT),
             "kill": lambda: child.end(),
             "start": lambda: self._start_replica(replica),
-            "freeze": lambda: _send(child, signal.SIGSTOP),
+            "freeze": child.freeze,
             "thaw": lambda: _send(child, signal.SIGCONT),
             "kill_redis": lambda: self._redis.end(),
             "start_redis": lambda: self._start_redis(),
-            "freeze_redis": lambda: _send(self._redis, signal.SIGSTOP),
+            "freeze_redis": self._redis.freeze,
             "thaw_redis": lambda: _send(self._redis, signal.SIGCONT),
             "hold_messages": lambda: self._relay(replica, Relay.hold),
             "release_messages": lambda: self._relay(replica, Relay.release),

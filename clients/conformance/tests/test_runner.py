@@ -65,3 +65,4 @@ class Runners(unittest.IsolatedAsyncioTestCase):
         runner = Runner("r", ["/nowhere/runner"], Path(self.folder.name) / "log")
         with self.assertRaises(RunnerEnded):
             await runner.start()
+            await runner.call("get", {})

@@ -6,6 +6,7 @@ TWINTIER is the path of the program twintier.
 import os
 import subprocess
 import sys
+import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
@@ -83,6 +84,22 @@ class Suite(unittest.TestCase):
         runners = [f"--runner={name}={' '.join(FAKE)} does-not-wait" for name in ("a", "b")]
         result = run(["--interop", *named(INTEROP[:1]), "--patience", "3", *runners])
         self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+
+    def test_a_run_that_is_ended_leaves_no_process(self) -> None:
+        command = [sys.executable, "-m", "conformance", "--program", os.environ["TWINTIER"], "--", *FAKE]
+        with subprocess.Popen(
+            command, cwd=paths.FOLDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        ) as run:
+            assert run.stdout is not None
+            run.stdout.readline()
+            run.terminate()
+            run.stdout.read()
+            self.assertEqual(run.wait(), 130)
+        end = time.monotonic() + 30
+        with self.assertRaises(ProcessLookupError):
+            while time.monotonic() < end:
+                os.killpg(run.pid, 0)
+                time.sleep(0.1)
 
     def test_wrong_usage_is_named(self) -> None:
         rows = {
