@@ -1,4 +1,5 @@
 // Loaders and gates of scenarios.
+import { once } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { unsupported, valueOf } from "./values.js";
 
@@ -11,7 +12,7 @@ class LoaderError extends Error {
 export class Loaders {
   /** @type {Map<string, { started: number, ended: number }>} */
   #counts = new Map();
-  /** @type {Map<string, { opened: Promise<void>, open: () => void }>} */
+  /** @type {Map<string, { opened: Promise<unknown>, open: () => void }>} */
   #gates = new Map();
 
   /** @param {string} name */
@@ -49,12 +50,9 @@ export class Loaders {
   #gate(name) {
     let gate = this.#gates.get(name);
     if (gate === undefined) {
-      let open = () => {};
-      /** @type {Promise<void>} */
-      const opened = new Promise((resolve) => {
-        open = resolve;
-      });
-      gate = { opened, open };
+      const controller = new AbortController();
+      const opened = once(controller.signal, "abort");
+      gate = { opened, open: () => controller.abort() };
       this.#gates.set(name, gate);
     }
     return gate;

@@ -9,6 +9,7 @@ import { usage } from "./errors.js";
 import { Flights } from "./flights.js";
 import { CacheServiceService } from "./generated/twintier/v1/cache.js";
 import { Recorder } from "./hooks.js";
+import { LeasedReader } from "./leases.js";
 import { LoadingReader } from "./loads.js";
 import { NearAccess } from "./near/access.js";
 import { NearCache } from "./near/near-cache.js";
@@ -175,11 +176,11 @@ function assemble(options: CacheOptions) {
   const loads = new LoadingReader(
     service,
     reader,
+    new LeasedReader(reader, leaseWait),
     writer,
     serializer,
     flights,
     refreshes,
-    leaseWait,
   );
   const core: Core = { defaults, serializer, service, reader, writer, loads, flights };
   const watcher =

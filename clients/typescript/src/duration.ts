@@ -1,4 +1,4 @@
-import { Duration as DurationMessage } from "./generated/google/protobuf/duration.js";
+import type { Duration as DurationMessage } from "./generated/google/protobuf/duration.js";
 import { usage } from "./errors.js";
 
 /** A duration: a number of milliseconds, or text as in the configuration, such as `"5m"`. */

@@ -74,7 +74,7 @@ export function fromServiceError(error: ServiceError): TwintierError {
 }
 
 function detailsOf(error: ServiceError): ErrorDetails {
-  const [encoded] = error.metadata?.get("grpc-status-details-bin") ?? [];
+  const [encoded] = error.metadata.get("grpc-status-details-bin");
   if (!(encoded instanceof Uint8Array)) {
     return {};
   }

@@ -8,7 +8,7 @@ export class Flight<R> {
   #callers = 0;
   /** Without a controller, some caller cannot be cancelled, and neither can the call. */
   #controller: AbortController | undefined;
-  #result: Promise<R> | undefined;
+  #result: Promise<R> = Promise.resolve(undefined as R);
   /** The token of the last answer that the call got. */
   token = "";
 
@@ -39,7 +39,7 @@ export class Flight<R> {
 
   /** Waits for the result, until the signal aborts. */
   join(signal: AbortSignal | undefined): Promise<R> {
-    const result = this.#result as Promise<R>;
+    const result = this.#result;
     this.#callers += 1;
     if (signal === undefined) {
       return result;
@@ -90,7 +90,7 @@ export class Flights {
       }
     };
     const flight = new Flight<R>(namespace, key, cancellable, remove);
-    this.#flights.set(identity, flight as Flight<unknown>);
+    this.#flights.set(identity, flight);
     flight.start(() => run(flight).finally(remove));
     return flight;
   }

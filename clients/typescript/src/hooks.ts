@@ -52,15 +52,15 @@ export interface FailureEvent {
  * An error that a function throws is ignored.
  */
 export interface Hooks {
-  onHit?(event: HitEvent): void;
-  onMiss?(event: MissEvent): void;
-  onLoad?(event: LoadEvent): void;
-  onCall?(event: CallEvent): void;
-  onFailure?(event: FailureEvent): void;
+  readonly onHit?: (event: HitEvent) => void;
+  readonly onMiss?: (event: MissEvent) => void;
+  readonly onLoad?: (event: LoadEvent) => void;
+  readonly onCall?: (event: CallEvent) => void;
+  readonly onFailure?: (event: FailureEvent) => void;
   /** Adds metadata to a call, such as the context of a trace. */
-  inject?(set: (name: string, value: string) => void): void;
+  readonly inject?: (set: (name: string, value: string) => void) => void;
   /** Called once with a function that reads the counters. The result is called by `close`. */
-  attach?(counters: () => Counters): (() => void) | undefined;
+  readonly attach?: (counters: () => Counters) => (() => void) | undefined;
 }
 
 /** Counts, and calls the hooks. */

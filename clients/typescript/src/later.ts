@@ -55,7 +55,9 @@ export class LaterQueue<W extends LaterWrite> {
   async #run(): Promise<void> {
     let batch = this.#next();
     while (batch !== undefined) {
-      this.#lost += await this.send(batch);
+      // Added after the wait: a write may be dropped meanwhile.
+      const lost = await this.send(batch);
+      this.#lost += lost;
       batch = this.#next();
     }
     this.#sending = undefined;

@@ -1,17 +1,12 @@
-import { timeoutOf } from "./context.js";
-import { toMessage } from "./duration.js";
 import { isAway, TwintierError } from "./errors.js";
 import { NEVER, type Flight, type Flights } from "./flights.js";
-import { LeaseWait } from "./generated/twintier/v1/cache.js";
+import type { LeasedReader } from "./leases.js";
 import type { LoadOptions } from "./options.js";
 import type { Pool } from "./pool.js";
 import type { Reader, Reading } from "./reads.js";
 import { decodeValue, encodeValue, type Serializer } from "./serializers.js";
 import type { Context, Service } from "./service.js";
-import { checkEntryOptions, type Condition, type Content, type Writer } from "./writes.js";
-
-/** Wait for the lease of another caller, unless a call says otherwise. */
-const LEASE_WAIT = 10_000;
+import type { Condition, Content, Writer } from "./writes.js";
 
 /** Facts for a loader. */
 export interface LoadContext {
@@ -39,11 +34,11 @@ export class LoadingReader {
   constructor(
     private readonly service: Service,
     private readonly reader: Reader,
+    private readonly leases: LeasedReader,
     private readonly writer: Writer,
     private readonly serializer: Serializer,
     private readonly flights: Flights,
     private readonly pool: Pool,
-    private readonly leaseWait: number | undefined,
   ) {}
 
   /** Returns the value, `undefined` for "absent", or fails as the loader does. */
@@ -124,7 +119,7 @@ export class LoadingReader {
     const { context, key } = job;
     const find = async () => {
       try {
-        const reading = await this.#leased(job);
+        const reading = await this.leases.read(context, key, job.options);
         this.reader.count(context, key, reading);
         return reading;
       } catch (error) {
@@ -133,66 +128,6 @@ export class LoadingReader {
       }
     };
     return this.service.open(context, find());
-  }
-
-  /** Reads the entry, with a lease if there is none; waits if another caller has the lease. */
-  async #leased(job: Job): Promise<Reading> {
-    const { context, key, options } = job;
-    let token: string | undefined;
-    let weaker = options;
-    if (options.consistency === "strong") {
-      const strong = await this.reader.fetch(context, key, options, undefined);
-      if (strong.reading.kind !== "miss") {
-        return strong.reading;
-      }
-      token = strong.token;
-      weaker = { ...options, consistency: "bounded" };
-    }
-    const duration = toMessage("leaseDuration", options.leaseDuration);
-    const request = { staleIfError: false, token, wait: undefined };
-    const first = await this.reader.fetch(context, key, weaker, {
-      ...request,
-      options: { duration, wait: LeaseWait.LEASE_WAIT_NONE },
-    });
-    if (first.reading.kind !== "miss" || !first.reading.leased) {
-      return first.reading;
-    }
-    return this.#wait(job, first.reading, () =>
-      this.reader.fetch(context, key, weaker, {
-        ...request,
-        options: { duration, wait: LeaseWait.LEASE_WAIT_UNTIL_DEADLINE },
-        staleIfError: options.staleIfError ?? false,
-        wait: this.#waitOf(options),
-      }),
-    );
-  }
-
-  async #wait(
-    job: Job,
-    miss: Reading,
-    fetch: () => Promise<{ reading: Reading }>,
-  ): Promise<Reading> {
-    try {
-      return (await fetch()).reading;
-    } catch (error) {
-      // The end of the wait is no failure: the loader runs, and nothing is stored.
-      if (error instanceof TwintierError && error.kind === "deadline") {
-        return miss;
-      }
-      throw error;
-    }
-  }
-
-  #waitOf(options: LoadOptions): number {
-    if (options.leaseWait !== undefined) {
-      return timeoutOf("leaseWait", options.leaseWait);
-    }
-    if (this.leaseWait !== undefined) {
-      return this.leaseWait;
-    }
-    return options.leaseDuration === undefined
-      ? LEASE_WAIT
-      : timeoutOf("leaseDuration", options.leaseDuration);
   }
 
   /** Runs the loader, and counts. Rejects earlier if every caller was cancelled. */
@@ -311,18 +246,6 @@ export class LoadingReader {
     } catch (error) {
       this.service.recorder.failure(error);
       return undefined;
-    }
-  }
-}
-
-/** Fails if an option is wrong, before anything is read. */
-export function checkLoadOptions(options: LoadOptions): void {
-  checkEntryOptions(options);
-  toMessage("negativeTtl", options.negativeTtl);
-  toMessage("maxStaleness", options.maxStaleness);
-  for (const name of ["leaseDuration", "leaseWait"] as const) {
-    if (options[name] !== undefined) {
-      timeoutOf(name, options[name]);
     }
   }
 }

@@ -1,7 +1,8 @@
 import { checkKey, contextOf } from "./context.js";
 import { entryOf, type Core } from "./core.js";
 import type { Duration } from "./duration.js";
-import { checkLoadOptions, negativeOptions, type Loader } from "./loads.js";
+import { checkLoadOptions } from "./leases.js";
+import { negativeOptions, type Loader } from "./loads.js";
 import type { Covers } from "./near/covers.js";
 import type {
   AbsentOptions,

@@ -20,13 +20,13 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 export const json: Serializer = {
   contentType: "application/json",
   encode(value) {
-    const text: string | undefined = JSON.stringify(value);
+    const text = JSON.stringify(value) as string | undefined;
     if (text === undefined) {
       throw new TypeError(`a ${typeof value} has no JSON`);
     }
     return Buffer.from(text, "utf8");
   },
-  decode: (bytes) => JSON.parse(utf8.decode(bytes)),
+  decode: (bytes): unknown => JSON.parse(utf8.decode(bytes)),
 };
 
 /** MessagePack. */

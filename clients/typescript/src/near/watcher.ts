@@ -67,8 +67,9 @@ export class Watcher {
     if (this.#closed) {
       stream.cancel();
     }
-    const silence = () => setTimeout(() => stream.cancel(), SILENCE);
-    let timer = silence();
+    const timer = setTimeout(() => {
+      stream.cancel();
+    }, SILENCE);
     stream.on("data", (message: WatchResponse) => {
       timer.refresh();
       this.#handle(message, called);
@@ -83,7 +84,6 @@ export class Watcher {
     };
     stream.on("end", end);
     stream.on("error", end);
-    timer = timer.refresh();
   }
 
   #handle(message: WatchResponse, called: number): void {

@@ -1,4 +1,4 @@
-import { experimental, type ChannelOptions, type StatusObject } from "@grpc/grpc-js";
+import { experimental, type ChannelOptions } from "@grpc/grpc-js";
 
 type Listener = experimental.ResolverListener;
 type Endpoint = experimental.Endpoint;
@@ -92,5 +92,5 @@ function merge(results: readonly (Resolution | undefined)[]): Resolution | undef
     return experimental.statusOrFromValue(endpoints);
   }
   const [failed] = results.filter((result) => result !== undefined && !result.ok);
-  return failed as { ok: false; error: StatusObject } | undefined;
+  return failed;
 }

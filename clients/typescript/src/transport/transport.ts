@@ -95,7 +95,9 @@ export class Transport {
   #traced(): Metadata {
     const metadata = new Metadata();
     try {
-      this.inject?.((name, value) => metadata.set(name, value));
+      this.inject?.((name, value) => {
+        metadata.set(name, value);
+      });
     } catch {
       // A hook is never the reason that a caller fails.
     }
