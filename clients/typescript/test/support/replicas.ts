@@ -1,5 +1,6 @@
 // Starts two replicas over a Redis for all tests.
 import { spawn, type ChildProcess } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -15,6 +16,9 @@ declare module "vitest" {
 }
 
 const PROGRAM = process.env["TWINTIER"] ?? resolve("../../target/debug/twintier");
+if (!existsSync(PROGRAM)) {
+  throw new Error(`no program at ${PROGRAM}: build it, or name it in TWINTIER`);
+}
 
 export default async function start(project: TestProject) {
   const folder = await mkdtemp(join(tmpdir(), "twintier-client-"));
@@ -34,12 +38,18 @@ export default async function start(project: TestProject) {
       ...["--set", "cache.stale_window=1h"],
     ]);
   }
-  await Promise.all(addresses.map((address) => ready(address, processes)));
-  project.provide("addresses", addresses);
-  return async () => {
+  const stopAll = async () => {
     await Promise.all(processes.map(stop));
     await rm(folder, { recursive: true });
   };
+  try {
+    await Promise.all(addresses.map((address) => ready(address, processes)));
+  } catch (error) {
+    await stopAll();
+    throw error;
+  }
+  project.provide("addresses", addresses);
+  return stopAll;
 }
 
 async function freePorts(count: number): Promise<number[]> {
