@@ -23,13 +23,13 @@ export interface CachedOptions<A extends unknown[]> extends Omit<LoadOptions, "t
 export interface CachedFunction<A extends unknown[], R> {
   (...args: A): Promise<R>;
   /** Returns the key for these arguments. */
-  key(...args: A): string;
+  readonly key: (...args: A) => string;
   /** Removes the entry of these arguments. */
-  invalidate(...args: A): Promise<Invalidated>;
+  readonly invalidate: (...args: A) => Promise<Invalidated>;
   /** Calls the function, and stores the result. */
-  refresh(...args: A): Promise<R>;
+  readonly refresh: (...args: A) => Promise<R>;
   /** Calls the function without the cache. */
-  uncached(...args: A): Promise<R>;
+  readonly uncached: (...args: A) => Promise<R>;
 }
 
 /** Returns a function whose results are cached. */

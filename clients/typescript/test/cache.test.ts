@@ -1,4 +1,4 @@
-import { inject, describe, expect, it } from "vitest";
+import { describe, expect, inject, it } from "vitest";
 import { Cache, TwintierError, type Serializer } from "../src/index.js";
 import { eventually, gate, testCache, uniqueName } from "./support/caches.js";
 import { fakeService, hit } from "./support/fake-service.js";
@@ -34,8 +34,8 @@ describe("Cache", () => {
   it("uses a serializer of the caller", async () => {
     const reversed: Serializer = {
       contentType: "text/x-reversed",
-      encode: (value) => Buffer.from([...String(value)].reverse().join("")),
-      decode: (encoded) => [...Buffer.from(encoded).toString()].reverse().join(""),
+      encode: (value) => Buffer.from(String(value)).reverse(),
+      decode: (encoded) => Buffer.from(encoded).reverse().toString(),
     };
     const namespace = uniqueName();
     const cache = testCache({ namespace, serializer: reversed });
@@ -140,7 +140,7 @@ describe("Cache", () => {
     expect(await cache.lookup("k")).toEqual({ found: false, absent: false });
     expect(await cache.setAbsent("k", { negativeTtl: "1m" })).toBe(true);
     expect(await cache.lookup("k")).toEqual({ found: false, absent: true });
-    expect(await cache.getOrSet("k", () => expect.fail("it is cached"))).toBeUndefined();
+    expect(await cache.getOrSet("k", (): number => expect.fail("it is cached"))).toBeUndefined();
   });
 
   it("answers as if the service were away after close", async () => {

@@ -12,7 +12,7 @@ describe("Keyv's own test suite", () => {
   const namespace = uniqueName();
   const store = () =>
     new KeyvTwintier({ addresses: inject("addresses").slice(0, 1), namespace, timeout: "20s" });
-  suite.default(vitest, Keyv as never, store);
+  suite.default(vitest, Keyv, store);
 });
 
 describe("KeyvTwintier", () => {

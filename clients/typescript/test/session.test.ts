@@ -1,5 +1,6 @@
-import { inject, describe, expect, it } from "vitest";
+import { describe, expect, inject, it } from "vitest";
 import { SetResponse } from "../src/generated/twintier/v1/cache.js";
+import { SetOutcome } from "../src/generated/twintier/v1/values.js";
 import { testCache, uniqueName } from "./support/caches.js";
 import { fakeService, hit } from "./support/fake-service.js";
 
@@ -14,7 +15,7 @@ describe("sessions", () => {
       },
       set: ({ tokens }) => {
         presented.push(tokens);
-        return SetResponse.create({ outcome: 1, token: `t${++number}` });
+        return SetResponse.create({ outcome: SetOutcome.SET_OUTCOME_STORED, token: `t${++number}` });
       },
     });
     const cache = testCache({ addresses: [address] });

@@ -14,7 +14,7 @@ import {
   type GetRequest,
   type SetRequest,
 } from "../../src/generated/twintier/v1/cache.js";
-import { MissReason } from "../../src/generated/twintier/v1/values.js";
+import { MissReason, SetOutcome } from "../../src/generated/twintier/v1/values.js";
 
 /** Answers of the service. A method that is missing answers as if the cache were empty. */
 export interface FakeAnswers {
@@ -29,7 +29,7 @@ export async function fakeService(answers: FakeAnswers): Promise<string> {
   const server = new Server();
   const methods: UntypedServiceImplementation = {
     get: answering(answers.get ?? (() => miss())),
-    set: answering(answers.set ?? (() => SetResponse.create({ outcome: 1, token: "t" }))),
+    set: answering(answers.set ?? (() => SetResponse.create({ outcome: SetOutcome.SET_OUTCOME_STORED, token: "t" }))),
   };
   server.addService(CacheServiceService, methods);
   const port = await new Promise<number>((resolve, reject) => {

@@ -15,7 +15,7 @@ declare module "vitest" {
   }
 }
 
-const PROGRAM = process.env["TWINTIER"] ?? resolve("../../target/debug/twintier");
+const PROGRAM = process.env.TWINTIER ?? resolve("../../target/debug/twintier");
 if (!existsSync(PROGRAM)) {
   throw new Error(`no program at ${PROGRAM}: build it, or name it in TWINTIER`);
 }
