@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { decode, encode } from "@msgpack/msgpack";
 import { TwintierError, usage } from "./errors.js";
 
@@ -14,8 +15,6 @@ export interface Serializer {
 /** Name of a serializer of this library, or a serializer of your own. */
 export type SerializerChoice = "json" | "msgpack" | "bytes" | Serializer;
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
-
 /** Compact UTF-8 JSON. The default. */
 export const json: Serializer = {
   contentType: "application/json",
@@ -26,7 +25,13 @@ export const json: Serializer = {
     }
     return Buffer.from(text, "utf8");
   },
-  decode: (bytes): unknown => JSON.parse(utf8.decode(bytes)),
+  decode(bytes): unknown {
+    // Much faster than a TextDecoder that fails.
+    if (!isUtf8(bytes)) {
+      throw new TypeError("it is not UTF-8");
+    }
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString());
+  },
 };
 
 /** MessagePack. */

@@ -93,16 +93,17 @@ export class Service {
     }
   }
 
-  async #presented<R>(
+  #presented<R>(
     request: Presenting,
     context: Context,
     tokenOf: (answer: R) => string,
     call: () => Promise<R>,
   ): Promise<R> {
+    const { observe } = context;
     if (context.tokens === undefined) {
-      const answer = await call();
-      context.observe?.(tokenOf(answer));
-      return answer;
+      return observe === undefined ? call() : observed(call(), (answer) => {
+        observe(tokenOf(answer));
+      });
     }
     return context.tokens.carry((tokens) => {
       request.tokens = [...tokens, ...request.tokens];
@@ -153,4 +154,10 @@ export class Service {
     const duration = performance.now() - began;
     this.recorder.call(error === undefined ? { method, duration } : { method, duration, error });
   }
+}
+
+async function observed<R>(call: Promise<R>, observe: (answer: R) => void): Promise<R> {
+  const answer = await call;
+  observe(answer);
+  return answer;
 }
