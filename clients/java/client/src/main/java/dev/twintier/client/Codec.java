@@ -5,7 +5,6 @@ import com.google.protobuf.UnsafeByteOperations;
 import dev.twintier.v1.Hit;
 import java.io.IOException;
 import java.lang.reflect.Type;
-import java.util.Locale;
 import java.util.Objects;
 
 /** Serializer of values of one type. */
@@ -28,23 +27,11 @@ record Codec<V>(Serializer serializer, Type type) {
 
     @SuppressWarnings("unchecked")
     V decode(Hit hit) {
-        if (!mediaType(hit.getContentType()).equals(mediaType(serializer.contentType()))) {
-            throw unreadable("content type is \"" + hit.getContentType() + "\"", null);
-        }
         try {
-            return (V) serializer.deserialize(hit.getValue().toByteArray(), type);
+            return (V) serializer.deserialize(hit.getValue().toByteArray(), hit.getContentType(), type);
         } catch (IOException | RuntimeException failure) {
-            throw unreadable(failure.getMessage(), failure);
+            throw new TwintierException(TwintierException.Kind.UNREADABLE, "",
+                    "value cannot be read as " + serializer.contentType() + ": " + failure.getMessage(), failure);
         }
-    }
-
-    private TwintierException unreadable(String why, Throwable cause) {
-        return new TwintierException(TwintierException.Kind.UNREADABLE, "",
-                "value cannot be read as " + serializer.contentType() + ": " + why, cause);
-    }
-
-    private static String mediaType(String contentType) {
-        int end = contentType.indexOf(';');
-        return end < 0 ? contentType : contentType.substring(0, end).strip().toLowerCase(Locale.ROOT);
     }
 }

@@ -30,4 +30,22 @@ public interface Serializer {
      * @throws IOException if the bytes cannot be read as that type
      */
     Object deserialize(byte[] bytes, Type type) throws IOException;
+
+    /**
+     * Converts bytes of a content type to a value. Parameters of the content type are ignored.
+     *
+     * @param bytes the bytes
+     * @param actualType their content type
+     * @param type type of the value
+     * @return the value, not null
+     * @throws IOException if the content type is another one, or the bytes cannot be read as that type
+     */
+    default Object deserialize(byte[] bytes, String actualType, Type type) throws IOException {
+        int end = actualType.indexOf(';');
+        String media = end < 0 ? actualType : actualType.substring(0, end).strip();
+        if (!media.equalsIgnoreCase(contentType())) {
+            throw new IOException("content type: must be " + contentType() + ", was \"" + actualType + "\"");
+        }
+        return deserialize(bytes, type);
+    }
 }
