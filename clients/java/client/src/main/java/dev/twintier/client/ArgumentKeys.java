@@ -5,7 +5,6 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
-import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
@@ -19,7 +18,9 @@ import org.erdtman.jcs.JsonCanonicalizer;
 public final class ArgumentKeys {
     private static final ObjectMapper MAPPER = JsonMapper.builder().findAndAddModules()
             .enable(SerializationFeature.FAIL_ON_EMPTY_BEANS).build();
-    private static final BigInteger MAX_INTEGER = BigInteger.TWO.pow(53).subtract(BigInteger.ONE);
+    private static final double MAX_INTEGER = (1L << 53) - 1;
+    /** From here on a floating-point number is written with an exponent, and not as an integer. */
+    private static final double MIN_EXPONENT = 1e21;
     private static final int BYTES = 16;
 
     private ArgumentKeys() {
@@ -59,7 +60,8 @@ public final class ArgumentKeys {
 
     /** Refuses integers that JSON numbers cannot tell apart. */
     private static void checkNumbers(JsonNode node) {
-        if (node.isIntegralNumber() && node.bigIntegerValue().abs().compareTo(MAX_INTEGER) > 0) {
+        boolean large = node.isNumber() && Math.abs(node.doubleValue()) > MAX_INTEGER;
+        if (large && (node.isIntegralNumber() || Math.abs(node.doubleValue()) < MIN_EXPONENT)) {
             throw new IllegalArgumentException("an integer must be from -(2^53 - 1) to 2^53 - 1, was " + node);
         }
         node.forEach(ArgumentKeys::checkNumbers);

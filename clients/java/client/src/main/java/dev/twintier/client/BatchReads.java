@@ -5,7 +5,6 @@ import dev.twintier.v1.BatchGetRequest;
 import dev.twintier.v1.BatchGetResponse;
 import dev.twintier.v1.CacheServiceGrpc;
 import dev.twintier.v1.ItemError;
-import io.grpc.CallOptions;
 import io.grpc.Status;
 import io.grpc.stub.ClientCalls;
 import io.grpc.stub.StreamObserver;
@@ -13,7 +12,6 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.TimeUnit;
 
 /** Calls of BatchGet, whose answer is a stream of a few messages. */
 final class BatchReads {
@@ -32,10 +30,8 @@ final class BatchReads {
         }
         long startedAt = System.nanoTime();
         CompletableFuture<List<BatchGetResponse>> result = new CompletableFuture<>();
-        CallOptions options =
-                CallOptions.DEFAULT.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
         ClientCalls.asyncServerStreamingCall(
-                calls.channel().newCall(CacheServiceGrpc.getBatchGetMethod(), options), request,
+                calls.channel().newCall(CacheServiceGrpc.getBatchGetMethod(), calls.options(timeout)), request,
                 new StreamObserver<BatchGetResponse>() {
                     private final List<BatchGetResponse> messages = new ArrayList<>();
 

@@ -9,6 +9,7 @@ import dev.twintier.v1.GetRequest;
 import dev.twintier.v1.LeaseWait;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
+import io.grpc.ManagedChannel;
 import io.grpc.MethodDescriptor;
 import io.grpc.stub.ClientCalls;
 import java.time.Duration;
@@ -20,12 +21,14 @@ import java.util.function.Function;
 /** Calls of the service: deadline, breaker, tokens, counters. */
 final class Calls {
     private final Channel channel;
+    private final CallOptions options;
     private final Breaker breaker;
     private final Counters counters;
     private volatile boolean closed;
 
-    Calls(Channel channel, Breaker breaker, Counters counters) {
+    Calls(ManagedChannel channel, Breaker breaker, Counters counters) {
         this.channel = channel;
+        this.options = CallOptions.DEFAULT.withStreamTracerFactory(new Reconnect(channel::resetConnectBackoff));
         this.breaker = breaker;
         this.counters = counters;
     }
@@ -64,9 +67,7 @@ final class Calls {
         }
         long startedAt = System.nanoTime();
         CompletableFuture<A> result = new CompletableFuture<>();
-        CallOptions options =
-                CallOptions.DEFAULT.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
-        Futures.addCallback(ClientCalls.futureUnaryCall(channel.newCall(method, options), request),
+        Futures.addCallback(ClientCalls.futureUnaryCall(channel.newCall(method, options(timeout)), request),
                 new FutureCallback<A>() {
                     @Override
                     public void onSuccess(A answer) {
@@ -81,6 +82,10 @@ final class Calls {
                     }
                 }, MoreExecutors.directExecutor());
         return result;
+    }
+
+    CallOptions options(Duration timeout) {
+        return options.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
     }
 
     /** Returns the reason why no call may be made now, or null. */

@@ -143,7 +143,13 @@ final class Fill<V> {
             release(fence);
             return CompletableFuture.failedFuture(failure);
         }
-        return core.writes.set(scope, key, payload, options.strict(false), fence).thenApply(stored -> loaded);
+        return core.writes.set(scope, key, payload, options.strict(true), fence).handle((stored, failure) -> {
+            if (failure != null && !Errors.from(failure).isOutage()) {
+                // The service refuses the value: the next caller shall not wait for the end of the lease.
+                release(fence);
+            }
+            return loaded;
+        });
     }
 
     private CompletableFuture<Lookup<V>> loadFailed(Throwable error, Fence fence) {

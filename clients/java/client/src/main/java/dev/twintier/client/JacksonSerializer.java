@@ -1,7 +1,7 @@
 package dev.twintier.client;
 
 import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.core.io.JsonEOFException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.ObjectWriter;
@@ -34,11 +34,25 @@ abstract class JacksonSerializer implements Serializer {
             if (value == null) {
                 throw new IOException("null is not a value");
             }
+            if (!isAtEnd(parser)) {
+                throw new IOException("the value is followed by more");
+            }
             return value;
+        } catch (RuntimeException malformed) {
+            throw new IOException("malformed: " + malformed.getMessage(), malformed);
+        }
+    }
+
+    private static boolean isAtEnd(JsonParser parser) throws IOException {
+        try {
+            return parser.nextToken() == null;
+        } catch (JsonEOFException end) {
+            // The parser of MessagePack says so.
+            return true;
         }
     }
 
     private ObjectReader reader(Type type) {
-        return mapper.readerFor(mapper.constructType(type)).with(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
+        return mapper.readerFor(mapper.constructType(type));
     }
 }

@@ -14,7 +14,7 @@ final class Durations {
     static Duration parse(String text) {
         Matcher matcher = TEXT.matcher(text);
         if (!matcher.matches()) {
-            throw new UnsupportedOperationException("duration: " + text);
+            throw new IllegalArgumentException("duration: must be such as 250ms or 5m, was " + text);
         }
         double nanos = switch (matcher.group(2)) {
             case "us" -> 1e3;
