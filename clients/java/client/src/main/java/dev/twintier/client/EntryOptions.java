@@ -207,8 +207,13 @@ public final class EntryOptions {
         return with(Option.LEASE_WAIT, Arguments.atLeast("leaseWait", wait, Arguments.MILLISECOND));
     }
 
-    /** Returns these options; those that are not set come from the defaults. */
-    EntryOptions over(EntryOptions defaults) {
+    /**
+     * Returns these options. Those that are not set come from others.
+     *
+     * @param defaults the others
+     * @return the merged options
+     */
+    public EntryOptions over(EntryOptions defaults) {
         if (values.isEmpty()) {
             return defaults;
         }
