@@ -23,8 +23,8 @@ public final class Bench {
     private static final String KEY = "user:42";
     private static final String VALUE = "a value of a typical size, in the order of some dozens of bytes";
     private static final int WARM_UP_ROUNDS = 3;
-    private static final int ROUNDS = 9;
-    private static final int CALLS = 3_000;
+    private static final int ROUNDS = 7;
+    private static final int CALLS = 1_500;
     private static final int NEAR_FACTOR = 100;
 
     private final Map<String, List<Double>> micros = new LinkedHashMap<>();
