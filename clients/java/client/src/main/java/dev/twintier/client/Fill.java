@@ -66,7 +66,8 @@ final class Fill<V> {
         }
         boolean waited = wait == LeaseWait.LEASE_WAIT_UNTIL_DEADLINE;
         // A first call that accepted a stale value would get it at once.
-        return core.reads.get(scope, key, waited || !read.staleIfError() ? read : read.staleIfError(false), lease.build(), timeout)
+        EntryOptions own = waited || !read.staleIfError() ? read : read.staleIfError(false);
+        return core.reads.get(scope, key, own, lease.build(), timeout)
                 .handleAsync((answer, failure) -> {
                     if (failure != null) {
                         return failed(Errors.from(failure));

@@ -11,7 +11,7 @@ import java.util.regex.Pattern;
 
 /**
  * Template of keys with names in braces: {@code user:{user_id}:orders}. Values are escaped, so that no
- * value can make another key. {@code {{} and <code>}}</code> stand for braces.
+ * value can make another key. Doubled braces stand for braces.
  */
 public final class KeyTemplate {
     private static final String UNESCAPED =

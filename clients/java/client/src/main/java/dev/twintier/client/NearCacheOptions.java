@@ -10,7 +10,12 @@ import java.time.Duration;
  * @param maxStaleness maximum staleness of an answer from it; an older proof lets reads go to the service
  */
 public record NearCacheOptions(long maxBytes, Duration maxStaleness) {
-    /** Checks the options. */
+    /**
+     * Checks the options.
+     *
+     * @param maxBytes at least 1
+     * @param maxStaleness 200 ms to 1 hour
+     */
     public NearCacheOptions {
         Arguments.atLeast("maxBytes", maxBytes, 1);
         Arguments.between("maxStaleness", maxStaleness, Duration.ofMillis(200), Duration.ofHours(1));

@@ -22,7 +22,9 @@ public final class TwintierException extends RuntimeException {
         UNREADABLE
     }
 
+    /** Kind of the failure. */
     private final Kind kind;
+    /** Reason that the service gave. */
     private final String reason;
 
     TwintierException(Kind kind, String reason, String message, Throwable cause) {
