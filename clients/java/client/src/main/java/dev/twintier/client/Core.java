@@ -41,6 +41,7 @@ final class Core {
         this.counters = new Counters(settings.hooks);
         this.refreshes = new Semaphore(settings.maxRefreshes);
         this.channel = Channels.open(settings);
+        channel.getState(true);
         this.calls = new Calls(channel, new Breaker(System::nanoTime), counters);
         this.scheduler = settings.nearCache == null ? null : Executors.newSingleThreadScheduledExecutor(task -> {
             Thread thread = new Thread(task, "twintier-watch");

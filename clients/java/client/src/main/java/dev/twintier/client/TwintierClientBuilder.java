@@ -215,7 +215,7 @@ public final class TwintierClientBuilder {
     }
 
     /**
-     * Builds the client. It connects when it is first used.
+     * Builds the client, and begins to connect.
      *
      * @return the client
      */
