@@ -1,0 +1,2 @@
+/** Metrics and trace context by OpenTelemetry. */
+package dev.twintier.client.opentelemetry;
