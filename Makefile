@@ -214,7 +214,7 @@ packaging_test = $(built_program); \
 
 .PHONY: test-chart
 test-chart: $(packaging)/ready $(grpcurl) ## Check the chart, its alerts and dashboard against Kubernetes' schemas and the program; TWINTIER=PATH for a built one
-	.ci/system redis-server
+	.ci/system redis-server openssl
 	$(packaging_test) 'test_chart*.py'
 
 .PHONY: test-images
