@@ -28,6 +28,12 @@ pub fn doc_pages() -> Vec<DocPage> {
     paths.iter().map(|path| DocPage::read(path)).collect()
 }
 
+/// The pages that name settings and the contract. Those for users of other caches name constructs of these.
+pub fn own_pages() -> Vec<DocPage> {
+    let is_own = |page: &DocPage| !page.path.to_str().unwrap().starts_with("docs/coming-from-");
+    doc_pages().into_iter().filter(is_own).collect()
+}
+
 /// Every file of the repository, from its root.
 pub fn tree() -> Vec<PathBuf> {
     fn visit(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -35,7 +41,7 @@ pub fn tree() -> Vec<PathBuf> {
             let path = folder.join(entry.file_name());
             if !entry.file_type().unwrap().is_dir() {
                 files.push(path);
-            } else if entry.file_name() != "target" && entry.file_name() != ".git" {
+            } else if !["target", ".git", "node_modules"].iter().any(|skipped| entry.file_name() == *skipped) {
                 visit(&path, files);
             }
         }

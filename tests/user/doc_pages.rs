@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 use twintier::cli::{Cli, VARIABLES};
 use twintier::config;
 
-use crate::doc_page::{DocPage, doc_pages, tree, words};
+use crate::doc_page::{DocPage, doc_pages, own_pages, tree, words};
 use crate::readme::ROOT;
 
 /// Asserts that no unknown name was found.
@@ -85,7 +85,7 @@ fn every_setting_named_in_a_page_exists() {
             None => known.iter().any(|setting| setting.path == path) || is_value_of_the_chart(&path),
         })
     };
-    assert_none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
+    assert_none(&unknown(&own_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert_eq!(setting("redis.failover = cold").as_deref(), Some("redis.failover"));
     assert_eq!(setting("namespaces.users.max_ttl").as_deref(), Some("namespaces.<name>.max_ttl"));
     assert!(!exists("l1.sizes") && !exists("networkPolicy.scraper") && exists("networkPolicy.scrapers.any"));
@@ -275,7 +275,7 @@ fn every_contract_name_in_a_page_exists() {
         |span: &str| span.contains('_') && !span.starts_with('_') && !span.ends_with('_') && span.chars().all(of_word);
     let read = |span: &str| READ_BY_SDK.contains(&span) || known.iter().any(|text| text.contains(span));
     let exists = |span: &str| !is_word(span) || read(span);
-    assert_none(&unknown(&doc_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
+    assert_none(&unknown(&own_pages(), |page| page.spans.iter().map(String::as_str).collect(), exists));
     assert!(exists("REPLICA_HALTED") && !exists("REPLICA_HALTS"));
 }
 

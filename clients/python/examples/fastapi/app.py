@@ -25,7 +25,7 @@ QUERIES: list[int] = []
 cache = AsyncCache(
     os.environ.get("TWINTIER_SERVER", "localhost:50051"),
     namespace="shop",
-    timeout=os.environ.get("TWINTIER_TIMEOUT", "250ms"),
+    timeout=os.environ.get("CACHE_TIMEOUT", "250ms"),
 )
 
 

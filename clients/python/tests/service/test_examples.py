@@ -22,7 +22,7 @@ def served(folder: str, command: list[str], world: World) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, *(part.format(port=port) for part in command)],
         cwd=EXAMPLES / folder,
-        env={**os.environ, "TWINTIER_SERVER": world.address, "TWINTIER_TIMEOUT": "30s"},
+        env={**os.environ, "TWINTIER_SERVER": world.address, "CACHE_TIMEOUT": "30s"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

@@ -16,7 +16,7 @@ CACHES = {
         "OPTIONS": {
             "namespace": "shop-django",
             "serializer": "json",
-            "timeout": os.environ.get("TWINTIER_TIMEOUT", "250ms"),
+            "timeout": os.environ.get("CACHE_TIMEOUT", "250ms"),
         },
     }
 }
