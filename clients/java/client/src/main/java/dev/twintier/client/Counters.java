@@ -42,12 +42,12 @@ final class Counters {
         report(hook -> hook.onEvent(event));
     }
 
-    void load(long startedAt, Throwable failure) {
+    void load(long startedAt, boolean background, Throwable failure) {
         loads.increment();
         if (failure != null) {
             loadFailures.increment();
         }
-        report(hook -> hook.onLoad(Duration.ofNanos(System.nanoTime() - startedAt), failure));
+        report(hook -> hook.onLoad(Duration.ofNanos(System.nanoTime() - startedAt), background, failure));
     }
 
     void call(String method, long startedAt, TwintierException failure) {

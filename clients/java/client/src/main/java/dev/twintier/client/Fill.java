@@ -101,7 +101,7 @@ final class Fill<V> {
 
     private CompletableFuture<Lookup<V>> load(Fence fence) {
         core.counters.read(ReadResult.MISS);
-        return runLoader(fence);
+        return runLoader(fence, false);
     }
 
     /** Refreshes an entry in the background, if there is room for one more. */
@@ -112,14 +112,14 @@ final class Fill<V> {
         }
         core.counters.event(Event.REFRESH);
         core.executor.execute(() -> new Fill<>(core, scope, codec, key, options, core.executor, loader)
-                .runLoader(fence).whenComplete((found, failure) -> core.refreshes.release()));
+                .runLoader(fence, true).whenComplete((found, failure) -> core.refreshes.release()));
     }
 
-    private CompletableFuture<Lookup<V>> runLoader(Fence fence) {
+    private CompletableFuture<Lookup<V>> runLoader(Fence fence, boolean background) {
         long startedAt = System.nanoTime();
         return call(loader).handleAsync((value, failure) -> {
             Throwable error = failure == null ? null : Errors.unwrap(failure);
-            core.counters.load(startedAt, error);
+            core.counters.load(startedAt, background, error);
             return error == null ? store(value, fence) : loadFailed(error, fence);
         }, executor).thenCompose(next -> next);
     }

@@ -51,9 +51,10 @@ public interface Hooks {
      * Reports the end of a loader.
      *
      * @param time its duration
+     * @param background true if it refreshed an entry while callers had an older value
      * @param failure its error, or null
      */
-    default void onLoad(Duration time, Throwable failure) {
+    default void onLoad(Duration time, boolean background, Throwable failure) {
     }
 
     /**

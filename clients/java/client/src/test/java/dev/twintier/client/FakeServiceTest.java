@@ -119,7 +119,7 @@ class FakeServiceTest {
             }
             assertTrue(last().get(TRACEPARENT).contains(span.getSpanContext().getTraceId()));
             List<String> names = OPEN_TELEMETRY.getMetrics().stream().map(metric -> metric.getName()).toList();
-            assertTrue(names.containsAll(List.of("twintier.client.gets", "twintier.client.call.duration")),
+            assertTrue(names.containsAll(List.of("twintier.client.misses", "twintier.client.call.duration")),
                     names.toString());
         }
     }

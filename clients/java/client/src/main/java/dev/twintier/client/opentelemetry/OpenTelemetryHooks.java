@@ -5,28 +5,35 @@ import dev.twintier.client.TwintierException;
 import io.opentelemetry.api.OpenTelemetry;
 import io.opentelemetry.api.common.AttributeKey;
 import io.opentelemetry.api.common.Attributes;
+import io.opentelemetry.api.common.AttributesBuilder;
 import io.opentelemetry.api.metrics.DoubleHistogram;
 import io.opentelemetry.api.metrics.LongCounter;
 import io.opentelemetry.api.metrics.Meter;
 import java.time.Duration;
+import java.util.HashMap;
+import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 
 /**
  * Metrics of a client by OpenTelemetry. Needs the artifact {@code io.opentelemetry:opentelemetry-api}.
  *
- * <p>The metrics are {@code twintier.client.gets} by {@code outcome}, {@code twintier.client.events} by
- * {@code event}, {@code twintier.client.load.duration} and {@code twintier.client.call.duration} (by
- * {@code method}), both in seconds and with {@code error.type} if they failed.
+ * <p>The metrics are a counter for each one of {@link dev.twintier.client.ClientStats}, such as
+ * {@code twintier.client.near_hits}, and the histograms {@code twintier.client.call.duration} (by
+ * {@code rpc.method}) and {@code twintier.client.load.duration} (by {@code background}), in seconds and
+ * with {@code error.type} if the call or the load failed.
  */
 public final class OpenTelemetryHooks implements Hooks {
-    private static final AttributeKey<String> OUTCOME = AttributeKey.stringKey("outcome");
-    private static final AttributeKey<String> EVENT = AttributeKey.stringKey("event");
-    private static final AttributeKey<String> METHOD = AttributeKey.stringKey("method");
+    private static final String PREFIX = "twintier.client.";
+    private static final List<String> COUNTERS = List.of("hits", "near_hits", "negative_hits", "misses", "stale",
+            "loads", "load_failures", "refreshes", "shared", "failures", "breaker_opened", "breaker_skipped",
+            "not_stored", "unreadable", "later_dropped");
+    private static final AttributeKey<String> METHOD = AttributeKey.stringKey("rpc.method");
+    private static final AttributeKey<Boolean> BACKGROUND = AttributeKey.booleanKey("background");
     private static final AttributeKey<String> ERROR_TYPE = AttributeKey.stringKey("error.type");
     private static final double NANOS_PER_SECOND = 1e9;
 
-    private final LongCounter gets;
-    private final LongCounter events;
+    private final Map<String, LongCounter> counters = new HashMap<>();
     private final DoubleHistogram loads;
     private final DoubleHistogram calls;
 
@@ -37,34 +44,60 @@ public final class OpenTelemetryHooks implements Hooks {
      */
     public OpenTelemetryHooks(OpenTelemetry openTelemetry) {
         Meter meter = openTelemetry.getMeter("dev.twintier.client");
-        this.gets = meter.counterBuilder("twintier.client.gets").setDescription("Reads by outcome").build();
-        this.events = meter.counterBuilder("twintier.client.events").setDescription("Events by kind").build();
-        this.loads = meter.histogramBuilder("twintier.client.load.duration").setUnit("s")
+        for (String name : COUNTERS) {
+            counters.put(name, meter.counterBuilder(PREFIX + name).build());
+        }
+        this.loads = meter.histogramBuilder(PREFIX + "load.duration").setUnit("s")
                 .setDescription("Duration of loaders").build();
-        this.calls = meter.histogramBuilder("twintier.client.call.duration").setUnit("s")
+        this.calls = meter.histogramBuilder(PREFIX + "call.duration").setUnit("s")
                 .setDescription("Duration of calls of the service").build();
+    }
+
+    private void count(String name) {
+        counters.get(name).add(1);
     }
 
     @Override
     public void onRead(ReadResult result) {
-        gets.add(1, Attributes.of(OUTCOME, text(result)));
+        switch (result) {
+            case HIT -> count("hits");
+            case NEAR_HIT -> {
+                count("hits");
+                count("near_hits");
+            }
+            case STALE_HIT -> {
+                count("hits");
+                count("stale");
+            }
+            case NEGATIVE_HIT -> count("negative_hits");
+            case MISS -> count("misses");
+        }
     }
 
     @Override
     public void onEvent(Event event) {
-        events.add(1, Attributes.of(EVENT, text(event)));
+        count(event == Event.REFRESH ? "refreshes" : text(event));
     }
 
     @Override
-    public void onLoad(Duration time, Throwable failure) {
-        loads.record(time.toNanos() / NANOS_PER_SECOND, failure == null ? Attributes.empty()
-                : Attributes.of(ERROR_TYPE, failure.getClass().getName()));
+    public void onLoad(Duration time, boolean background, Throwable failure) {
+        count("loads");
+        AttributesBuilder attributes = Attributes.builder().put(BACKGROUND, background);
+        if (failure != null) {
+            count("load_failures");
+            attributes.put(ERROR_TYPE, failure.getClass().getName());
+        }
+        loads.record(time.toNanos() / NANOS_PER_SECOND, attributes.build());
     }
 
     @Override
     public void onCall(String method, Duration time, TwintierException failure) {
-        calls.record(time.toNanos() / NANOS_PER_SECOND, failure == null ? Attributes.of(METHOD, method)
-                : Attributes.of(METHOD, method, ERROR_TYPE, text(failure.kind())));
+        AttributesBuilder attributes = Attributes.builder().put(METHOD, method);
+        if (failure != null) {
+            count("failures");
+            attributes.put(ERROR_TYPE, text(failure.kind()));
+        }
+        calls.record(time.toNanos() / NANOS_PER_SECOND, attributes.build());
     }
 
     private static String text(Enum<?> constant) {
