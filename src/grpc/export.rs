@@ -158,9 +158,8 @@ impl Export {
         let (namespace, begin) = self.plan.scope();
         let scan = KeyScan { namespace, begin, at: &at, count: self.step.count };
         let found = self.service.cache.scan_keys(scan, self.deadline_of_step()?).await?;
-        let generation = found.next.as_ref().map_or(at.generation, |next| next.generation);
-        self.counted.restarted |= at.generation != 0 && at.generation != generation;
-        (self.step.at, self.next) = (at, found.next);
+        self.counted.restarted |= at.generation != 0 && at.generation != found.at.generation;
+        (self.step.at, self.next) = (found.at, found.next);
         if self.entries.is_empty() {
             self.unsent_from = self.step.clone();
         }

@@ -123,7 +123,8 @@ impl Local {
     fn scan_now(&self, scan: KeyScan<'_>) -> ScannedKeys {
         let generation = self.epoch();
         let part = if scan.at.generation == generation { scan.at.part } else { 0 };
-        let Some(entries) = self.l1.part(part) else { return ScannedKeys::default() };
+        let at = ScanPosition { generation, part, cursor: 0 };
+        let Some(entries) = self.l1.part(part) else { return ScannedKeys { at, ..ScannedKeys::default() } };
         let keys = entries.iter().map(|(key, _)| key).filter(|key| {
             let is_wanted = scan.namespace.is_none_or(|name| name == key.namespace().name());
             is_wanted && key.bytes().starts_with(scan.begin.as_bytes())
@@ -133,7 +134,7 @@ impl Local {
             key: Bytes::copy_from_slice(key.bytes()),
         };
         let next = ScanPosition { generation, part: part + 1, cursor: 0 };
-        ScannedKeys { keys: keys.map(scanned).collect(), next: Some(next) }
+        ScannedKeys { at, keys: keys.map(scanned).collect(), next: Some(next) }
     }
 
     fn remove_now(&self, partition: u16, removals: &[Removal], mode: Mode) -> RemoveResult {

@@ -34,6 +34,9 @@ pub struct ScanPosition {
 /// A key whose entry is there during the whole search is found by one of its steps at least.
 #[derive(Debug, Default)]
 pub struct ScannedKeys {
+    /// Position at which the step began. Another one than requested if the parts have changed: their
+    /// beginning.
+    pub at: ScanPosition,
     /// Keys found. One may be found twice. Their entries may have expired or been invalidated.
     pub keys: Vec<ScannedKey>,
     /// Position from which to continue. `None` at the end.

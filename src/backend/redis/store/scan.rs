@@ -26,7 +26,7 @@ impl RedisL2 {
             return Err(L2Error::unavailable("not every primary is known"));
         }
         let at = begin(scan.at, &routes.shards)?;
-        let Some(shard) = routes.shards.get(at.part) else { return Ok(ScannedKeys::default()) };
+        let Some(shard) = routes.shards.get(at.part) else { return Ok(ScannedKeys { at, ..ScannedKeys::default() }) };
         let glob = match scan.namespace {
             Some(namespace) => keys.entries_from(namespace, scan.begin),
             None => keys.entries_of_all(),
@@ -49,7 +49,7 @@ impl RedisL2 {
             0 => ScanPosition { part: at.part + 1, cursor, ..at },
             _ => ScanPosition { cursor, ..at },
         };
-        Ok(ScannedKeys { keys, next: Some(next).filter(|next| next.part < routes.shards.len()) })
+        Ok(ScannedKeys { at, keys, next: Some(next).filter(|next| next.part < routes.shards.len()) })
     }
 }
 
