@@ -70,7 +70,7 @@ public final class OpenTelemetryHooks implements Hooks {
                 count("stale");
             }
             case NEGATIVE_HIT -> count("negative_hits");
-            case MISS -> count("misses");
+            default -> count("misses");
         }
     }
 
