@@ -23,6 +23,13 @@ pub const SETTINGS: [(&str, &str); 2] = [("cache.default_ttl", "1h"), ("admin.li
 pub const PATIENCE: [(&str, &str); 3] =
     [("redis.read_timeout", "15s"), ("redis.write_timeout", "15s"), ("redis.unresponsive_after", "15s")];
 const LARGE_L1: (&str, &str) = ("l1.size", "4GiB");
+/// Token of callers, and the settings of a service that knows it by its hash.
+const TOKEN: &str = "twt_benchmark-of-a-token-that-is-no-secret-0000";
+const IDENTITY: [(&str, &str); 3] = [
+    ("auth.mode", "enforce"),
+    ("identities.bench.token_hashes", r#"["sha256:7680120d695c6307b45120e5eadf1012fcd849c37e500ee3f3d92cfb82b5ae66"]"#),
+    ("identities.bench.grants", r#"[{"namespaces": ["*"], "verbs": ["read", "write"]}]"#),
+];
 /// The largest value has to be an eighth of L1 at most.
 const SMALL_L1: [(&str, &str); 2] = [("l1.size", "1MiB"), ("limits.value_size", "64KiB")];
 
@@ -60,10 +67,10 @@ impl Fleet {
     }
 
     fn add(&mut self, target: Target) {
-        if target == Target::ServiceTls && self.certificate.is_none() {
+        if target.has_tls() && self.certificate.is_none() {
             return;
         }
-        if matches!(target, Target::Service | Target::ServiceTls | Target::SmallL1) {
+        if target.has_tls() || matches!(target, Target::Service | Target::SmallL1) {
             let redis = Server::redis(self._folder.path(), self.cores.client);
             self.redis.insert(target, redis);
         }
@@ -71,11 +78,12 @@ impl Fleet {
         let service = |more: &[(&str, &str)]| {
             let redis = url.iter().flat_map(|url| [("redis.url", url.as_str())].into_iter().chain(PATIENCE));
             let settings: Vec<_> = SETTINGS.into_iter().chain(redis).chain(more.iter().copied()).collect();
-            let certificate = self.certificate.as_ref().filter(|_| target == Target::ServiceTls);
+            let certificate = self.certificate.as_ref().filter(|_| target.has_tls());
             Server::service(&settings, certificate, &self.cores)
         };
         let server = match target {
             Target::Service | Target::ServiceTls | Target::Alone => Some(service(&[LARGE_L1])),
+            Target::ServiceToken => Some(service(&[&IDENTITY[..], &[LARGE_L1]].concat())),
             Target::SmallL1 => Some(service(&SMALL_L1)),
             Target::EchoCurrent => Some(Server::echo("current_thread", &self.cores)),
             Target::EchoMulti => Some(Server::echo("multi_thread", &self.cores)),
@@ -116,12 +124,12 @@ impl Fleet {
         let batches = u64::from(self.keys) / BATCH as u64;
         match target {
             Target::EchoCurrent | Target::EchoMulti => {}
-            Target::Memcached | Target::ServiceTls if !self.has(&row) => {}
+            Target::Memcached | Target::ServiceTls | Target::ServiceToken if !self.has(&row) => {}
             Target::Memcached => {
                 drop(self.run(&Row { operation: Operation::Set, ..row }, namespace, u64::from(self.keys)))
             }
             Target::Redis => drop(self.run(&row, namespace, batches)),
-            Target::Service | Target::ServiceTls | Target::SmallL1 | Target::Alone => {
+            _ => {
                 drop(self.run(&row, namespace, batches));
                 drop(self.run(&Row { operation: Operation::BatchGet, ..row }, namespace, batches));
             }
@@ -135,12 +143,13 @@ impl Fleet {
                 Target::Redis | Target::Memcached => Box::new(Text::new(row)),
                 _ => {
                     let messages = Messages::new(row, namespace, self.echoed(row.size));
-                    Box::new(Http2::new(messages, address.to_string()))
+                    let token = (row.target == Target::ServiceToken).then_some(TOKEN);
+                    Box::new(Http2::new(messages, address.to_string()).with_token(token))
                 }
             }
         };
         let keys = Sequence::new(row.keys, self.keys, seed);
-        match self.certificate.as_ref().filter(|_| row.target == Target::ServiceTls) {
+        match self.certificate.as_ref().filter(|_| row.target.has_tls()) {
             Some(certificate) => Load::with_tls((address, certificate), row.shape, row.operation, keys, dialect),
             None => Load::new(address, row.shape, row.operation, keys, dialect),
         }

@@ -32,11 +32,15 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 /// Header block of later requests: each header by its index. The first block has put them into the
 /// table of the server, as other clients do.
 const INDEXED: [u8; 7] = [0x83, 0x86, 0xc2, 0xc1, 0xc0, 0xbf, 0xbe];
+/// The same with a token.
+const INDEXED_WITH_TOKEN: [u8; 8] = [0x83, 0x86, 0xc3, 0xc2, 0xc1, 0xc0, 0xbf, 0xbe];
 
 /// A connection to a gRPC server.
 pub struct Http2 {
     messages: Messages,
     authority: String,
+    /// The header `authorization`.
+    authorization: Option<String>,
     streams: Vec<Stream>,
     next_id: u32,
     /// Bytes that may be sent on the connection, and on a stream that begins.
@@ -58,7 +62,13 @@ struct Stream {
 impl Http2 {
     pub fn new(messages: Messages, authority: String) -> Http2 {
         let (window, initial_window) = (65_535, 65_535);
-        Http2 { messages, authority, streams: Vec::new(), next_id: 1, window, initial_window, received: 0 }
+        let (authorization, streams) = (None, Vec::new());
+        Http2 { messages, authority, authorization, streams, next_id: 1, window, initial_window, received: 0 }
+    }
+
+    /// Sends a token with each request.
+    pub fn with_token(self, token: Option<&str>) -> Http2 {
+        Http2 { authorization: token.map(|token| format!("Bearer {token}")), ..self }
     }
 
     /// Header block of the first request. All but method and scheme enter the table.
@@ -74,6 +84,9 @@ impl Http2 {
         text(b"\x40\x02te", "trailers");
         text(&[0x5f], "application/grpc");
         text(&[0x7a], "twintier-bench");
+        if let Some(authorization) = &self.authorization {
+            text(&[0x57], authorization);
+        }
         block
     }
 
@@ -181,7 +194,8 @@ impl Dialect for Http2 {
             self.streams.resize_with(slot + 1, Stream::default);
         }
         let first = (self.next_id == 1).then(|| self.first_block());
-        let block = first.as_deref().unwrap_or(&INDEXED);
+        let later: &[u8] = if self.authorization.is_some() { &INDEXED_WITH_TOKEN } else { &INDEXED };
+        let block = first.as_deref().unwrap_or(later);
         frame(HEADERS, END_HEADERS, self.next_id, block.len(), output);
         output.extend_from_slice(block);
         let stream = &mut self.streams[slot];

@@ -237,5 +237,5 @@ fn with_report(page: &str, text: &str, [begin, end]: [&str; 2]) -> String {
 
 /// True if a row belongs to a server that may be absent.
 fn may_be_absent(row: &Row) -> bool {
-    matches!(row.target, Target::Memcached | Target::ServiceTls)
+    row.target == Target::Memcached || row.target.has_tls()
 }

@@ -15,6 +15,8 @@ pub enum Target {
     Service,
     /// The first one over TLS.
     ServiceTls,
+    /// The first one over TLS, to callers with a token.
+    ServiceToken,
     /// Service over Redis with an L1 that holds one entry in fifty.
     SmallL1,
     /// Service without Redis.
@@ -25,6 +27,13 @@ pub enum Target {
     EchoMulti,
     Redis,
     Memcached,
+}
+
+impl Target {
+    /// True if its callers speak TLS.
+    pub fn has_tls(self) -> bool {
+        matches!(self, Target::ServiceTls | Target::ServiceToken)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -84,6 +93,7 @@ impl Row {
         match (self.target, self.operation) {
             (Target::Service, Get) => "L1 Get",
             (Target::ServiceTls, _) => "L1 Get over TLS",
+            (Target::ServiceToken, _) => "L1 Get over TLS with a token",
             (Target::Service, Set) => "Set",
             (Target::Service, BatchGet) => "BatchGet 100, L1",
             (Target::Service | Target::SmallL1, BatchSet) => "BatchSet 100",
@@ -116,12 +126,12 @@ impl Row {
 
     /// True if the row measures the service, false for floors and peers.
     pub fn is_of_service(&self) -> bool {
-        matches!(self.target, Target::Service | Target::ServiceTls | Target::SmallL1 | Target::Alone)
+        self.uses_redis() || self.target == Target::Alone
     }
 
     /// True if the service answers by a Redis of its own.
     pub fn uses_redis(&self) -> bool {
-        matches!(self.target, Target::Service | Target::ServiceTls | Target::SmallL1)
+        self.target.has_tls() || matches!(self.target, Target::Service | Target::SmallL1)
     }
 
     /// True if requests of the row are sent on to Redis.
@@ -146,8 +156,8 @@ impl Row {
     /// Row that the service is compared with first.
     pub fn floor(&self) -> Row {
         match self.operation {
-            // The same request without TLS.
-            Operation::Get if self.target == Target::ServiceTls => self.on(Target::Service, Operation::Get),
+            // The same request without TLS and without a token.
+            Operation::Get if self.target.has_tls() => self.on(Target::Service, Operation::Get),
             Operation::Get | Operation::Set => self.on(Target::EchoCurrent, Operation::Get),
             Operation::BatchGet | Operation::BatchSet => self.on_redis(),
         }
@@ -160,8 +170,7 @@ impl Row {
             (Target::Service, Operation::Get, (8, 16), SMALL) => Some(1.2),
             (Target::Service, Operation::Get, (50, 1), SMALL) => Some(1.15),
             (Target::Service, Operation::Get, (8, 16), LARGE) => Some(1.15),
-            // With a token, too, once the service knows callers.
-            (Target::ServiceTls, Operation::Get, (8, 16) | (50, 1), SMALL) => Some(1.3),
+            (Target::ServiceTls | Target::ServiceToken, Operation::Get, (8, 16) | (50, 1), SMALL) => Some(1.3),
             (Target::Service, Operation::BatchGet, _, SMALL) => Some(1.0),
             (Target::Service, Operation::BatchGet, _, LARGE) => Some(0.9),
             (Target::SmallL1, Operation::Get, (8, 16), SMALL) => Some(2.5),
@@ -236,7 +245,7 @@ fn gets(shape: Shape, size: usize) -> Vec<Row> {
     // A small L1 would hold the keys that a zipfian load requests most.
     rows.extend([get, Row { keys: Keys::Zipfian, ..get }, Row { target: Target::SmallL1, ..get }]);
     if size == SMALL && shape != SINGLE {
-        rows.push(Row { target: Target::ServiceTls, ..get });
+        rows.extend([Target::ServiceTls, Target::ServiceToken].map(|target| Row { target, ..get }));
     }
     rows
 }

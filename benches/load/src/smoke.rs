@@ -48,7 +48,7 @@ fn check_report(rows: &[Row], samples: &Samples) {
     }
     let comparisons = Comparison::all(rows, samples);
     let goals = comparisons.iter().filter(|comparison| comparison.goal.is_some()).count();
-    assert_eq!(goals, 12, "comparisons with a goal");
+    assert_eq!(goals, 14, "comparisons with a goal");
     let picture = chart::draw(&comparisons);
     assert_eq!(picture.matches("class=\"goal\"").count(), goals, "{picture}");
     let page = format!("before\n{}old\n{}after\n", MARKS[0], MARKS[1]);
