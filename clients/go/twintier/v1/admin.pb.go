@@ -491,6 +491,335 @@ func (x *HotKey) GetGetsPerSecond() float64 {
 	return 0
 }
 
+// The entries to export.
+type ExportEntriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Namespaces: at most limits.namespaces. Empty means all, which needs the verb admin in all
+	// namespaces.
+	Namespaces []string `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// Export only keys below these segments, as in InvalidateRequest. Empty means all keys.
+	Prefix string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// Cursor of an earlier response, from which to continue. Empty means from the beginning. It is
+	// valid at every replica. If a Redis server was restarted or replaced since then, the export
+	// starts again.
+	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportEntriesRequest) Reset() {
+	*x = ExportEntriesRequest{}
+	mi := &file_twintier_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportEntriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportEntriesRequest) ProtoMessage() {}
+
+func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_twintier_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportEntriesRequest.ProtoReflect.Descriptor instead.
+func (*ExportEntriesRequest) Descriptor() ([]byte, []int) {
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ExportEntriesRequest) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *ExportEntriesRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *ExportEntriesRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// A part of an export: at most 1 MiB, or a single larger entry.
+type ExportEntriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entries.
+	Entries []*ExportedEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Cursor from which to continue if this is the last response received. Entries that were received
+	// may then be sent again.
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// True in the last response of the last call: everything was scanned.
+	Complete bool `protobuf:"varint,3,opt,name=complete,proto3" json:"complete,omitempty"`
+	// Number of keys found since the last response whose entries are not live: expired, invalidated,
+	// marked stale, unreadable, or of a namespace that is switched off.
+	Skipped uint64 `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	// Number of keys found since the last response that the caller may not read.
+	Withheld uint64 `protobuf:"varint,5,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	// True if the export started again, because the servers of the cursor have changed.
+	Restarted     bool `protobuf:"varint,6,opt,name=restarted,proto3" json:"restarted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportEntriesResponse) Reset() {
+	*x = ExportEntriesResponse{}
+	mi := &file_twintier_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportEntriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportEntriesResponse) ProtoMessage() {}
+
+func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_twintier_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportEntriesResponse.ProtoReflect.Descriptor instead.
+func (*ExportEntriesResponse) Descriptor() ([]byte, []int) {
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ExportEntriesResponse) GetEntries() []*ExportedEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ExportEntriesResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *ExportEntriesResponse) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *ExportEntriesResponse) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *ExportEntriesResponse) GetWithheld() uint64 {
+	if x != nil {
+		return x.Withheld
+	}
+	return 0
+}
+
+func (x *ExportEntriesResponse) GetRestarted() bool {
+	if x != nil {
+		return x.Restarted
+	}
+	return false
+}
+
+// A live entry.
+type ExportedEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Key.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Content of the entry.
+	//
+	// Types that are valid to be assigned to Content:
+	//
+	//	*ExportedEntry_Value
+	//	*ExportedEntry_KnownAbsent
+	Content isExportedEntry_Content `protobuf_oneof:"content"`
+	// Content type.
+	ContentType string `protobuf:"bytes,5,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Remaining time to live. Absent if the entry lives until it is removed or evicted.
+	Ttl *durationpb.Duration `protobuf:"bytes,6,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// Time until the entry is due for refresh. Zero if it is due. Absent if it has no soft time to
+	// live.
+	SoftTtl *durationpb.Duration `protobuf:"bytes,7,opt,name=soft_ttl,json=softTtl,proto3" json:"soft_ttl,omitempty"`
+	// Idle time, and the remaining maximum time to live. Absent if reads do not extend its life.
+	Sliding *Sliding `protobuf:"bytes,8,opt,name=sliding,proto3" json:"sliding,omitempty"`
+	// Tags.
+	Tags []string `protobuf:"bytes,9,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Version of its source.
+	SourceVersion *uint64 `protobuf:"varint,10,opt,name=source_version,json=sourceVersion,proto3,oneof" json:"source_version,omitempty"`
+	// Version.
+	Version       string `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportedEntry) Reset() {
+	*x = ExportedEntry{}
+	mi := &file_twintier_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportedEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportedEntry) ProtoMessage() {}
+
+func (x *ExportedEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_twintier_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportedEntry.ProtoReflect.Descriptor instead.
+func (*ExportedEntry) Descriptor() ([]byte, []int) {
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ExportedEntry) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ExportedEntry) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ExportedEntry) GetContent() isExportedEntry_Content {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *ExportedEntry) GetValue() []byte {
+	if x != nil {
+		if x, ok := x.Content.(*ExportedEntry_Value); ok {
+			return x.Value
+		}
+	}
+	return nil
+}
+
+func (x *ExportedEntry) GetKnownAbsent() *KnownAbsent {
+	if x != nil {
+		if x, ok := x.Content.(*ExportedEntry_KnownAbsent); ok {
+			return x.KnownAbsent
+		}
+	}
+	return nil
+}
+
+func (x *ExportedEntry) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *ExportedEntry) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *ExportedEntry) GetSoftTtl() *durationpb.Duration {
+	if x != nil {
+		return x.SoftTtl
+	}
+	return nil
+}
+
+func (x *ExportedEntry) GetSliding() *Sliding {
+	if x != nil {
+		return x.Sliding
+	}
+	return nil
+}
+
+func (x *ExportedEntry) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ExportedEntry) GetSourceVersion() uint64 {
+	if x != nil && x.SourceVersion != nil {
+		return *x.SourceVersion
+	}
+	return 0
+}
+
+func (x *ExportedEntry) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type isExportedEntry_Content interface {
+	isExportedEntry_Content()
+}
+
+type ExportedEntry_Value struct {
+	// A value.
+	Value []byte `protobuf:"bytes,3,opt,name=value,proto3,oneof"`
+}
+
+type ExportedEntry_KnownAbsent struct {
+	// The thing is known not to exist.
+	KnownAbsent *KnownAbsent `protobuf:"bytes,4,opt,name=known_absent,json=knownAbsent,proto3,oneof"`
+}
+
+func (*ExportedEntry_Value) isExportedEntry_Content() {}
+
+func (*ExportedEntry_KnownAbsent) isExportedEntry_Content() {}
+
 // The policies to list.
 type ListPoliciesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -502,7 +831,7 @@ type ListPoliciesRequest struct {
 
 func (x *ListPoliciesRequest) Reset() {
 	*x = ListPoliciesRequest{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[6]
+	mi := &file_twintier_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +843,7 @@ func (x *ListPoliciesRequest) String() string {
 func (*ListPoliciesRequest) ProtoMessage() {}
 
 func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[6]
+	mi := &file_twintier_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +856,7 @@ func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
 func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListPoliciesRequest) GetNamespace() string {
@@ -550,7 +879,7 @@ type ListPoliciesResponse struct {
 
 func (x *ListPoliciesResponse) Reset() {
 	*x = ListPoliciesResponse{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[7]
+	mi := &file_twintier_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +891,7 @@ func (x *ListPoliciesResponse) String() string {
 func (*ListPoliciesResponse) ProtoMessage() {}
 
 func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[7]
+	mi := &file_twintier_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +904,7 @@ func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListPoliciesResponse) GetService() *NamespacePolicy {
@@ -607,7 +936,7 @@ type NamespacePolicy struct {
 
 func (x *NamespacePolicy) Reset() {
 	*x = NamespacePolicy{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[8]
+	mi := &file_twintier_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +948,7 @@ func (x *NamespacePolicy) String() string {
 func (*NamespacePolicy) ProtoMessage() {}
 
 func (x *NamespacePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[8]
+	mi := &file_twintier_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +961,7 @@ func (x *NamespacePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespacePolicy.ProtoReflect.Descriptor instead.
 func (*NamespacePolicy) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NamespacePolicy) GetNamespace() string {
@@ -670,7 +999,7 @@ type SetPolicyRequest struct {
 
 func (x *SetPolicyRequest) Reset() {
 	*x = SetPolicyRequest{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[9]
+	mi := &file_twintier_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +1011,7 @@ func (x *SetPolicyRequest) String() string {
 func (*SetPolicyRequest) ProtoMessage() {}
 
 func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[9]
+	mi := &file_twintier_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +1024,7 @@ func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetPolicyRequest) GetNamespace() string {
@@ -723,7 +1052,7 @@ type SetPolicyResponse struct {
 
 func (x *SetPolicyResponse) Reset() {
 	*x = SetPolicyResponse{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[10]
+	mi := &file_twintier_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +1064,7 @@ func (x *SetPolicyResponse) String() string {
 func (*SetPolicyResponse) ProtoMessage() {}
 
 func (x *SetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[10]
+	mi := &file_twintier_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +1077,7 @@ func (x *SetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*SetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetPolicyResponse) GetPolicy() *NamespacePolicy {
@@ -769,7 +1098,7 @@ type ResetPolicyRequest struct {
 
 func (x *ResetPolicyRequest) Reset() {
 	*x = ResetPolicyRequest{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[11]
+	mi := &file_twintier_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +1110,7 @@ func (x *ResetPolicyRequest) String() string {
 func (*ResetPolicyRequest) ProtoMessage() {}
 
 func (x *ResetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[11]
+	mi := &file_twintier_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +1123,7 @@ func (x *ResetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*ResetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResetPolicyRequest) GetNamespace() string {
@@ -815,7 +1144,7 @@ type ResetPolicyResponse struct {
 
 func (x *ResetPolicyResponse) Reset() {
 	*x = ResetPolicyResponse{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[12]
+	mi := &file_twintier_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +1156,7 @@ func (x *ResetPolicyResponse) String() string {
 func (*ResetPolicyResponse) ProtoMessage() {}
 
 func (x *ResetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[12]
+	mi := &file_twintier_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +1169,7 @@ func (x *ResetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*ResetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResetPolicyResponse) GetPolicy() *NamespacePolicy {
@@ -861,7 +1190,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[13]
+	mi := &file_twintier_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1202,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[13]
+	mi := &file_twintier_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1215,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DrainRequest) GetDraining() bool {
@@ -907,7 +1236,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[14]
+	mi := &file_twintier_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1248,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[14]
+	mi := &file_twintier_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1261,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DrainResponse) GetDraining() bool {
@@ -951,7 +1280,7 @@ type ResetStatsRequest struct {
 
 func (x *ResetStatsRequest) Reset() {
 	*x = ResetStatsRequest{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[15]
+	mi := &file_twintier_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1292,7 @@ func (x *ResetStatsRequest) String() string {
 func (*ResetStatsRequest) ProtoMessage() {}
 
 func (x *ResetStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[15]
+	mi := &file_twintier_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1305,7 @@ func (x *ResetStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetStatsRequest.ProtoReflect.Descriptor instead.
 func (*ResetStatsRequest) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 // Response to a ResetStats.
@@ -988,7 +1317,7 @@ type ResetStatsResponse struct {
 
 func (x *ResetStatsResponse) Reset() {
 	*x = ResetStatsResponse{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[16]
+	mi := &file_twintier_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1329,7 @@ func (x *ResetStatsResponse) String() string {
 func (*ResetStatsResponse) ProtoMessage() {}
 
 func (x *ResetStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[16]
+	mi := &file_twintier_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1342,7 @@ func (x *ResetStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetStatsResponse.ProtoReflect.Descriptor instead.
 func (*ResetStatsResponse) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 // The log level to set, and its duration.
@@ -1031,7 +1360,7 @@ type SetLogLevelRequest struct {
 
 func (x *SetLogLevelRequest) Reset() {
 	*x = SetLogLevelRequest{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[17]
+	mi := &file_twintier_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1372,7 @@ func (x *SetLogLevelRequest) String() string {
 func (*SetLogLevelRequest) ProtoMessage() {}
 
 func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[17]
+	mi := &file_twintier_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1385,7 @@ func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevelRequest.ProtoReflect.Descriptor instead.
 func (*SetLogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SetLogLevelRequest) GetLevel() string {
@@ -1088,7 +1417,7 @@ type SetLogLevelResponse struct {
 
 func (x *SetLogLevelResponse) Reset() {
 	*x = SetLogLevelResponse{}
-	mi := &file_twintier_v1_admin_proto_msgTypes[18]
+	mi := &file_twintier_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1429,7 @@ func (x *SetLogLevelResponse) String() string {
 func (*SetLogLevelResponse) ProtoMessage() {}
 
 func (x *SetLogLevelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_twintier_v1_admin_proto_msgTypes[18]
+	mi := &file_twintier_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1442,7 @@ func (x *SetLogLevelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevelResponse.ProtoReflect.Descriptor instead.
 func (*SetLogLevelResponse) Descriptor() ([]byte, []int) {
-	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_twintier_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SetLogLevelResponse) GetLevel() string {
@@ -1141,7 +1470,7 @@ var File_twintier_v1_admin_proto protoreflect.FileDescriptor
 
 const file_twintier_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x17twintier/v1/admin.proto\x12\vtwintier.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18twintier/v1/policy.proto\"@\n" +
+	"\x17twintier/v1/admin.proto\x12\vtwintier.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17twintier/v1/cache.proto\x1a\x18twintier/v1/policy.proto\"@\n" +
 	"\x0eInspectRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\xc5\x02\n" +
@@ -1178,7 +1507,35 @@ const file_twintier_v1_admin_proto_rawDesc = "" +
 	"\x06HotKey\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12&\n" +
-	"\x0fgets_per_second\x18\x03 \x01(\x01R\rgetsPerSecond\"3\n" +
+	"\x0fgets_per_second\x18\x03 \x01(\x01R\rgetsPerSecond\"f\n" +
+	"\x14ExportEntriesRequest\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x01 \x03(\tR\n" +
+	"namespaces\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\"\xd5\x01\n" +
+	"\x15ExportEntriesResponse\x124\n" +
+	"\aentries\x18\x01 \x03(\v2\x1a.twintier.v1.ExportedEntryR\aentries\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x1a\n" +
+	"\bcomplete\x18\x03 \x01(\bR\bcomplete\x12\x18\n" +
+	"\askipped\x18\x04 \x01(\x04R\askipped\x12\x1a\n" +
+	"\bwithheld\x18\x05 \x01(\x04R\bwithheld\x12\x1c\n" +
+	"\trestarted\x18\x06 \x01(\bR\trestarted\"\xc4\x03\n" +
+	"\rExportedEntry\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
+	"\x05value\x18\x03 \x01(\fH\x00R\x05value\x12=\n" +
+	"\fknown_absent\x18\x04 \x01(\v2\x18.twintier.v1.KnownAbsentH\x00R\vknownAbsent\x12!\n" +
+	"\fcontent_type\x18\x05 \x01(\tR\vcontentType\x12+\n" +
+	"\x03ttl\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x124\n" +
+	"\bsoft_ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\asoftTtl\x12.\n" +
+	"\asliding\x18\b \x01(\v2\x14.twintier.v1.SlidingR\asliding\x12\x12\n" +
+	"\x04tags\x18\t \x03(\tR\x04tags\x12*\n" +
+	"\x0esource_version\x18\n" +
+	" \x01(\x04H\x01R\rsourceVersion\x88\x01\x01\x12\x18\n" +
+	"\aversion\x18\v \x01(\tR\aversionB\t\n" +
+	"\acontentB\x11\n" +
+	"\x0f_source_version\"3\n" +
 	"\x13ListPoliciesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"\x8c\x01\n" +
 	"\x14ListPoliciesResponse\x126\n" +
@@ -1211,10 +1568,11 @@ const file_twintier_v1_admin_proto_rawDesc = "" +
 	"\x13SetLogLevelResponse\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\x12)\n" +
 	"\x10configured_level\x18\x02 \x01(\tR\x0fconfiguredLevel\x12-\n" +
-	"\x04left\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04left2\xee\x04\n" +
+	"\x04left\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04left2\xc8\x05\n" +
 	"\fAdminService\x12D\n" +
 	"\aInspect\x12\x1b.twintier.v1.InspectRequest\x1a\x1c.twintier.v1.InspectResponse\x12D\n" +
-	"\aHotKeys\x12\x1b.twintier.v1.HotKeysRequest\x1a\x1c.twintier.v1.HotKeysResponse\x12S\n" +
+	"\aHotKeys\x12\x1b.twintier.v1.HotKeysRequest\x1a\x1c.twintier.v1.HotKeysResponse\x12X\n" +
+	"\rExportEntries\x12!.twintier.v1.ExportEntriesRequest\x1a\".twintier.v1.ExportEntriesResponse0\x01\x12S\n" +
 	"\fListPolicies\x12 .twintier.v1.ListPoliciesRequest\x1a!.twintier.v1.ListPoliciesResponse\x12J\n" +
 	"\tSetPolicy\x12\x1d.twintier.v1.SetPolicyRequest\x1a\x1e.twintier.v1.SetPolicyResponse\x12P\n" +
 	"\vResetPolicy\x12\x1f.twintier.v1.ResetPolicyRequest\x1a .twintier.v1.ResetPolicyResponse\x12>\n" +
@@ -1237,69 +1595,81 @@ func file_twintier_v1_admin_proto_rawDescGZIP() []byte {
 	return file_twintier_v1_admin_proto_rawDescData
 }
 
-var file_twintier_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_twintier_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_twintier_v1_admin_proto_goTypes = []any{
-	(*InspectRequest)(nil),       // 0: twintier.v1.InspectRequest
-	(*InspectResponse)(nil),      // 1: twintier.v1.InspectResponse
-	(*InspectedEntry)(nil),       // 2: twintier.v1.InspectedEntry
-	(*HotKeysRequest)(nil),       // 3: twintier.v1.HotKeysRequest
-	(*HotKeysResponse)(nil),      // 4: twintier.v1.HotKeysResponse
-	(*HotKey)(nil),               // 5: twintier.v1.HotKey
-	(*ListPoliciesRequest)(nil),  // 6: twintier.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil), // 7: twintier.v1.ListPoliciesResponse
-	(*NamespacePolicy)(nil),      // 8: twintier.v1.NamespacePolicy
-	(*SetPolicyRequest)(nil),     // 9: twintier.v1.SetPolicyRequest
-	(*SetPolicyResponse)(nil),    // 10: twintier.v1.SetPolicyResponse
-	(*ResetPolicyRequest)(nil),   // 11: twintier.v1.ResetPolicyRequest
-	(*ResetPolicyResponse)(nil),  // 12: twintier.v1.ResetPolicyResponse
-	(*DrainRequest)(nil),         // 13: twintier.v1.DrainRequest
-	(*DrainResponse)(nil),        // 14: twintier.v1.DrainResponse
-	(*ResetStatsRequest)(nil),    // 15: twintier.v1.ResetStatsRequest
-	(*ResetStatsResponse)(nil),   // 16: twintier.v1.ResetStatsResponse
-	(*SetLogLevelRequest)(nil),   // 17: twintier.v1.SetLogLevelRequest
-	(*SetLogLevelResponse)(nil),  // 18: twintier.v1.SetLogLevelResponse
-	(*durationpb.Duration)(nil),  // 19: google.protobuf.Duration
-	(*Policy)(nil),               // 20: twintier.v1.Policy
+	(*InspectRequest)(nil),        // 0: twintier.v1.InspectRequest
+	(*InspectResponse)(nil),       // 1: twintier.v1.InspectResponse
+	(*InspectedEntry)(nil),        // 2: twintier.v1.InspectedEntry
+	(*HotKeysRequest)(nil),        // 3: twintier.v1.HotKeysRequest
+	(*HotKeysResponse)(nil),       // 4: twintier.v1.HotKeysResponse
+	(*HotKey)(nil),                // 5: twintier.v1.HotKey
+	(*ExportEntriesRequest)(nil),  // 6: twintier.v1.ExportEntriesRequest
+	(*ExportEntriesResponse)(nil), // 7: twintier.v1.ExportEntriesResponse
+	(*ExportedEntry)(nil),         // 8: twintier.v1.ExportedEntry
+	(*ListPoliciesRequest)(nil),   // 9: twintier.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),  // 10: twintier.v1.ListPoliciesResponse
+	(*NamespacePolicy)(nil),       // 11: twintier.v1.NamespacePolicy
+	(*SetPolicyRequest)(nil),      // 12: twintier.v1.SetPolicyRequest
+	(*SetPolicyResponse)(nil),     // 13: twintier.v1.SetPolicyResponse
+	(*ResetPolicyRequest)(nil),    // 14: twintier.v1.ResetPolicyRequest
+	(*ResetPolicyResponse)(nil),   // 15: twintier.v1.ResetPolicyResponse
+	(*DrainRequest)(nil),          // 16: twintier.v1.DrainRequest
+	(*DrainResponse)(nil),         // 17: twintier.v1.DrainResponse
+	(*ResetStatsRequest)(nil),     // 18: twintier.v1.ResetStatsRequest
+	(*ResetStatsResponse)(nil),    // 19: twintier.v1.ResetStatsResponse
+	(*SetLogLevelRequest)(nil),    // 20: twintier.v1.SetLogLevelRequest
+	(*SetLogLevelResponse)(nil),   // 21: twintier.v1.SetLogLevelResponse
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*KnownAbsent)(nil),           // 23: twintier.v1.KnownAbsent
+	(*Sliding)(nil),               // 24: twintier.v1.Sliding
+	(*Policy)(nil),                // 25: twintier.v1.Policy
 }
 var file_twintier_v1_admin_proto_depIdxs = []int32{
-	19, // 0: twintier.v1.InspectResponse.proof_age:type_name -> google.protobuf.Duration
+	22, // 0: twintier.v1.InspectResponse.proof_age:type_name -> google.protobuf.Duration
 	2,  // 1: twintier.v1.InspectResponse.l1:type_name -> twintier.v1.InspectedEntry
 	2,  // 2: twintier.v1.InspectResponse.l2:type_name -> twintier.v1.InspectedEntry
-	19, // 3: twintier.v1.InspectResponse.lease:type_name -> google.protobuf.Duration
-	19, // 4: twintier.v1.InspectedEntry.age:type_name -> google.protobuf.Duration
-	19, // 5: twintier.v1.InspectedEntry.ttl:type_name -> google.protobuf.Duration
-	19, // 6: twintier.v1.InspectedEntry.soft_ttl:type_name -> google.protobuf.Duration
+	22, // 3: twintier.v1.InspectResponse.lease:type_name -> google.protobuf.Duration
+	22, // 4: twintier.v1.InspectedEntry.age:type_name -> google.protobuf.Duration
+	22, // 5: twintier.v1.InspectedEntry.ttl:type_name -> google.protobuf.Duration
+	22, // 6: twintier.v1.InspectedEntry.soft_ttl:type_name -> google.protobuf.Duration
 	5,  // 7: twintier.v1.HotKeysResponse.keys:type_name -> twintier.v1.HotKey
-	8,  // 8: twintier.v1.ListPoliciesResponse.service:type_name -> twintier.v1.NamespacePolicy
-	8,  // 9: twintier.v1.ListPoliciesResponse.namespaces:type_name -> twintier.v1.NamespacePolicy
-	20, // 10: twintier.v1.NamespacePolicy.policy:type_name -> twintier.v1.Policy
-	20, // 11: twintier.v1.NamespacePolicy.changed:type_name -> twintier.v1.Policy
-	20, // 12: twintier.v1.SetPolicyRequest.policy:type_name -> twintier.v1.Policy
-	8,  // 13: twintier.v1.SetPolicyResponse.policy:type_name -> twintier.v1.NamespacePolicy
-	8,  // 14: twintier.v1.ResetPolicyResponse.policy:type_name -> twintier.v1.NamespacePolicy
-	19, // 15: twintier.v1.SetLogLevelRequest.lasts:type_name -> google.protobuf.Duration
-	19, // 16: twintier.v1.SetLogLevelResponse.left:type_name -> google.protobuf.Duration
-	0,  // 17: twintier.v1.AdminService.Inspect:input_type -> twintier.v1.InspectRequest
-	3,  // 18: twintier.v1.AdminService.HotKeys:input_type -> twintier.v1.HotKeysRequest
-	6,  // 19: twintier.v1.AdminService.ListPolicies:input_type -> twintier.v1.ListPoliciesRequest
-	9,  // 20: twintier.v1.AdminService.SetPolicy:input_type -> twintier.v1.SetPolicyRequest
-	11, // 21: twintier.v1.AdminService.ResetPolicy:input_type -> twintier.v1.ResetPolicyRequest
-	13, // 22: twintier.v1.AdminService.Drain:input_type -> twintier.v1.DrainRequest
-	15, // 23: twintier.v1.AdminService.ResetStats:input_type -> twintier.v1.ResetStatsRequest
-	17, // 24: twintier.v1.AdminService.SetLogLevel:input_type -> twintier.v1.SetLogLevelRequest
-	1,  // 25: twintier.v1.AdminService.Inspect:output_type -> twintier.v1.InspectResponse
-	4,  // 26: twintier.v1.AdminService.HotKeys:output_type -> twintier.v1.HotKeysResponse
-	7,  // 27: twintier.v1.AdminService.ListPolicies:output_type -> twintier.v1.ListPoliciesResponse
-	10, // 28: twintier.v1.AdminService.SetPolicy:output_type -> twintier.v1.SetPolicyResponse
-	12, // 29: twintier.v1.AdminService.ResetPolicy:output_type -> twintier.v1.ResetPolicyResponse
-	14, // 30: twintier.v1.AdminService.Drain:output_type -> twintier.v1.DrainResponse
-	16, // 31: twintier.v1.AdminService.ResetStats:output_type -> twintier.v1.ResetStatsResponse
-	18, // 32: twintier.v1.AdminService.SetLogLevel:output_type -> twintier.v1.SetLogLevelResponse
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	8,  // 8: twintier.v1.ExportEntriesResponse.entries:type_name -> twintier.v1.ExportedEntry
+	23, // 9: twintier.v1.ExportedEntry.known_absent:type_name -> twintier.v1.KnownAbsent
+	22, // 10: twintier.v1.ExportedEntry.ttl:type_name -> google.protobuf.Duration
+	22, // 11: twintier.v1.ExportedEntry.soft_ttl:type_name -> google.protobuf.Duration
+	24, // 12: twintier.v1.ExportedEntry.sliding:type_name -> twintier.v1.Sliding
+	11, // 13: twintier.v1.ListPoliciesResponse.service:type_name -> twintier.v1.NamespacePolicy
+	11, // 14: twintier.v1.ListPoliciesResponse.namespaces:type_name -> twintier.v1.NamespacePolicy
+	25, // 15: twintier.v1.NamespacePolicy.policy:type_name -> twintier.v1.Policy
+	25, // 16: twintier.v1.NamespacePolicy.changed:type_name -> twintier.v1.Policy
+	25, // 17: twintier.v1.SetPolicyRequest.policy:type_name -> twintier.v1.Policy
+	11, // 18: twintier.v1.SetPolicyResponse.policy:type_name -> twintier.v1.NamespacePolicy
+	11, // 19: twintier.v1.ResetPolicyResponse.policy:type_name -> twintier.v1.NamespacePolicy
+	22, // 20: twintier.v1.SetLogLevelRequest.lasts:type_name -> google.protobuf.Duration
+	22, // 21: twintier.v1.SetLogLevelResponse.left:type_name -> google.protobuf.Duration
+	0,  // 22: twintier.v1.AdminService.Inspect:input_type -> twintier.v1.InspectRequest
+	3,  // 23: twintier.v1.AdminService.HotKeys:input_type -> twintier.v1.HotKeysRequest
+	6,  // 24: twintier.v1.AdminService.ExportEntries:input_type -> twintier.v1.ExportEntriesRequest
+	9,  // 25: twintier.v1.AdminService.ListPolicies:input_type -> twintier.v1.ListPoliciesRequest
+	12, // 26: twintier.v1.AdminService.SetPolicy:input_type -> twintier.v1.SetPolicyRequest
+	14, // 27: twintier.v1.AdminService.ResetPolicy:input_type -> twintier.v1.ResetPolicyRequest
+	16, // 28: twintier.v1.AdminService.Drain:input_type -> twintier.v1.DrainRequest
+	18, // 29: twintier.v1.AdminService.ResetStats:input_type -> twintier.v1.ResetStatsRequest
+	20, // 30: twintier.v1.AdminService.SetLogLevel:input_type -> twintier.v1.SetLogLevelRequest
+	1,  // 31: twintier.v1.AdminService.Inspect:output_type -> twintier.v1.InspectResponse
+	4,  // 32: twintier.v1.AdminService.HotKeys:output_type -> twintier.v1.HotKeysResponse
+	7,  // 33: twintier.v1.AdminService.ExportEntries:output_type -> twintier.v1.ExportEntriesResponse
+	10, // 34: twintier.v1.AdminService.ListPolicies:output_type -> twintier.v1.ListPoliciesResponse
+	13, // 35: twintier.v1.AdminService.SetPolicy:output_type -> twintier.v1.SetPolicyResponse
+	15, // 36: twintier.v1.AdminService.ResetPolicy:output_type -> twintier.v1.ResetPolicyResponse
+	17, // 37: twintier.v1.AdminService.Drain:output_type -> twintier.v1.DrainResponse
+	19, // 38: twintier.v1.AdminService.ResetStats:output_type -> twintier.v1.ResetStatsResponse
+	21, // 39: twintier.v1.AdminService.SetLogLevel:output_type -> twintier.v1.SetLogLevelResponse
+	31, // [31:40] is the sub-list for method output_type
+	22, // [22:31] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_twintier_v1_admin_proto_init() }
@@ -1307,15 +1677,20 @@ func file_twintier_v1_admin_proto_init() {
 	if File_twintier_v1_admin_proto != nil {
 		return
 	}
+	file_twintier_v1_cache_proto_init()
 	file_twintier_v1_policy_proto_init()
 	file_twintier_v1_admin_proto_msgTypes[2].OneofWrappers = []any{}
+	file_twintier_v1_admin_proto_msgTypes[8].OneofWrappers = []any{
+		(*ExportedEntry_Value)(nil),
+		(*ExportedEntry_KnownAbsent)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_twintier_v1_admin_proto_rawDesc), len(file_twintier_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

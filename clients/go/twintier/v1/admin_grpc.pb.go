@@ -19,14 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_Inspect_FullMethodName      = "/twintier.v1.AdminService/Inspect"
-	AdminService_HotKeys_FullMethodName      = "/twintier.v1.AdminService/HotKeys"
-	AdminService_ListPolicies_FullMethodName = "/twintier.v1.AdminService/ListPolicies"
-	AdminService_SetPolicy_FullMethodName    = "/twintier.v1.AdminService/SetPolicy"
-	AdminService_ResetPolicy_FullMethodName  = "/twintier.v1.AdminService/ResetPolicy"
-	AdminService_Drain_FullMethodName        = "/twintier.v1.AdminService/Drain"
-	AdminService_ResetStats_FullMethodName   = "/twintier.v1.AdminService/ResetStats"
-	AdminService_SetLogLevel_FullMethodName  = "/twintier.v1.AdminService/SetLogLevel"
+	AdminService_Inspect_FullMethodName       = "/twintier.v1.AdminService/Inspect"
+	AdminService_HotKeys_FullMethodName       = "/twintier.v1.AdminService/HotKeys"
+	AdminService_ExportEntries_FullMethodName = "/twintier.v1.AdminService/ExportEntries"
+	AdminService_ListPolicies_FullMethodName  = "/twintier.v1.AdminService/ListPolicies"
+	AdminService_SetPolicy_FullMethodName     = "/twintier.v1.AdminService/SetPolicy"
+	AdminService_ResetPolicy_FullMethodName   = "/twintier.v1.AdminService/ResetPolicy"
+	AdminService_Drain_FullMethodName         = "/twintier.v1.AdminService/Drain"
+	AdminService_ResetStats_FullMethodName    = "/twintier.v1.AdminService/ResetStats"
+	AdminService_SetLogLevel_FullMethodName   = "/twintier.v1.AdminService/SetLogLevel"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -40,6 +41,14 @@ type AdminServiceClient interface {
 	Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InspectResponse, error)
 	// HotKeys lists the keys that were recently read most at this replica.
 	HotKeys(ctx context.Context, in *HotKeysRequest, opts ...grpc.CallOption) (*HotKeysResponse, error)
+	// ExportEntries streams a part of the live entries, found by a scan of Redis, or of memory without
+	// Redis. Repeat the call with the cursor of its last response until a response is complete.
+	//
+	// An entry that is there during the whole export is in it, maybe twice. An entry that is written,
+	// changed or removed meanwhile may be in it or not. The scan does not block Redis, counts no Gets,
+	// fills nothing and extends no life. The caller needs the verb admin in the namespaces, and gets
+	// the keys that it may read.
+	ExportEntries(ctx context.Context, in *ExportEntriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportEntriesResponse], error)
 	// ListPolicies lists the policies of namespaces, with their changes at run time.
 	ListPolicies(ctx context.Context, in *ListPoliciesRequest, opts ...grpc.CallOption) (*ListPoliciesResponse, error)
 	// SetPolicy changes the policy of a namespace at run time, in the whole fleet. The change is
@@ -85,6 +94,25 @@ func (c *adminServiceClient) HotKeys(ctx context.Context, in *HotKeysRequest, op
 	}
 	return out, nil
 }
+
+func (c *adminServiceClient) ExportEntries(ctx context.Context, in *ExportEntriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportEntriesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[0], AdminService_ExportEntries_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportEntriesRequest, ExportEntriesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ExportEntriesClient = grpc.ServerStreamingClient[ExportEntriesResponse]
 
 func (c *adminServiceClient) ListPolicies(ctx context.Context, in *ListPoliciesRequest, opts ...grpc.CallOption) (*ListPoliciesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -157,6 +185,14 @@ type AdminServiceServer interface {
 	Inspect(context.Context, *InspectRequest) (*InspectResponse, error)
 	// HotKeys lists the keys that were recently read most at this replica.
 	HotKeys(context.Context, *HotKeysRequest) (*HotKeysResponse, error)
+	// ExportEntries streams a part of the live entries, found by a scan of Redis, or of memory without
+	// Redis. Repeat the call with the cursor of its last response until a response is complete.
+	//
+	// An entry that is there during the whole export is in it, maybe twice. An entry that is written,
+	// changed or removed meanwhile may be in it or not. The scan does not block Redis, counts no Gets,
+	// fills nothing and extends no life. The caller needs the verb admin in the namespaces, and gets
+	// the keys that it may read.
+	ExportEntries(*ExportEntriesRequest, grpc.ServerStreamingServer[ExportEntriesResponse]) error
 	// ListPolicies lists the policies of namespaces, with their changes at run time.
 	ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error)
 	// SetPolicy changes the policy of a namespace at run time, in the whole fleet. The change is
@@ -188,6 +224,9 @@ func (UnimplementedAdminServiceServer) Inspect(context.Context, *InspectRequest)
 }
 func (UnimplementedAdminServiceServer) HotKeys(context.Context, *HotKeysRequest) (*HotKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method HotKeys not implemented")
+}
+func (UnimplementedAdminServiceServer) ExportEntries(*ExportEntriesRequest, grpc.ServerStreamingServer[ExportEntriesResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportEntries not implemented")
 }
 func (UnimplementedAdminServiceServer) ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPolicies not implemented")
@@ -263,6 +302,17 @@ func _AdminService_HotKeys_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _AdminService_ExportEntries_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportEntriesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).ExportEntries(m, &grpc.GenericServerStream[ExportEntriesRequest, ExportEntriesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ExportEntriesServer = grpc.ServerStreamingServer[ExportEntriesResponse]
 
 func _AdminService_ListPolicies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListPoliciesRequest)
@@ -412,6 +462,12 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AdminService_SetLogLevel_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ExportEntries",
+			Handler:       _AdminService_ExportEntries_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "twintier/v1/admin.proto",
 }
