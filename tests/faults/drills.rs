@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::time::{sleep, timeout};
 
-use super::drill::{SETTINGS, World, drill, length, millis};
+use super::drill::{SETTINGS, World, at_length, drill, length, millis};
 use super::harness::{Authority, Class, Direction, Redis, Replica, free_port};
 use super::load::{Load, flood};
 use twintier::cache::coherence::safeguards::Safeguards;
@@ -266,7 +266,13 @@ drill!(
     }
 );
 
-drill!(d25_many_readers, Load { keys: 2000, clients: 64, writes: 2, ..Load::default() }, World::new(&[]), |world| {
+/// Load of many readers, without a pause if the drill runs alone.
+fn many_readers() -> Load {
+    let pause = if at_length() { Duration::ZERO } else { Load::default().pause };
+    Load { keys: 2000, clients: 64, writes: 2, pause, ..Load::default() }
+}
+
+drill!(d25_many_readers, many_readers(), World::new(&[]), |world| {
     world.hold_load().await;
 });
 

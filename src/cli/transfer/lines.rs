@@ -45,7 +45,7 @@ impl NumberedLines {
 
     fn of(name: String, size: Option<u64>, source: impl Read + Send + 'static) -> NumberedLines {
         let (sender, received) = mpsc::channel(READ_AHEAD);
-        tokio::task::spawn_blocking(move || read(BufReader::new(source), &sender));
+        tokio::task::spawn_blocking(move || read(BufReader::new(source), LONGEST, &sender));
         NumberedLines { name, size, received }
     }
 
@@ -55,11 +55,14 @@ impl NumberedLines {
     }
 }
 
-fn read(mut source: impl BufRead, sender: &mpsc::Sender<io::Result<NumberedLine>>) {
+fn read(mut source: impl BufRead, longest: u64, sender: &mpsc::Sender<io::Result<NumberedLine>>) {
     for number in 1.. {
         let mut bytes = Vec::new();
-        let line = match source.by_ref().take(LONGEST).read_until(b'\n', &mut bytes) {
+        let line = match source.by_ref().take(longest).read_until(b'\n', &mut bytes) {
             Ok(0) => return,
+            Ok(read) if read as u64 == longest && !bytes.ends_with(b"\n") => {
+                Err(io::Error::other(format!("line {number} must have at most {longest} bytes")))
+            }
             Ok(_) => Ok(NumberedLine { number, bytes }),
             Err(error) => Err(error),
         };
@@ -73,6 +76,15 @@ fn read(mut source: impl BufRead, sender: &mpsc::Sender<io::Result<NumberedLine>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_is_refused() {
+        let (sender, mut received) = mpsc::channel(4);
+        read(&b"abc\nabcd\nabc"[..], 4, &sender);
+        assert_eq!(received.blocking_recv().expect("a line").expect("read").bytes, b"abc\n");
+        let refused = received.blocking_recv().expect("an error").err().expect("refused").to_string();
+        assert_eq!(refused, "line 2 must have at most 4 bytes");
+    }
 
     #[tokio::test]
     async fn lines_have_their_numbers() {
