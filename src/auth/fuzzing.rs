@@ -58,7 +58,7 @@ pub fn jwt(bytes: &[u8]) {
     let seeds = jwt_seeds();
     if bytes.first() == Some(&b'{') {
         if let Some(verifier) = verifier(bytes) {
-            // Whatever the keys are, none of the seeds may end the process.
+            // No seed may end the process, with any set of keys.
             seeds.iter().for_each(|(_, seed)| _ = verifier.verify(seed, now()));
         }
         return;
@@ -67,7 +67,7 @@ pub fn jwt(bytes: &[u8]) {
     if verifier.verify(bytes, now()).is_err() {
         return;
     }
-    // What a signature covers cannot be changed.
+    // The signed part of an accepted JWT is that of a seed.
     let covered = |token: &[u8]| token.rsplitn(2, |byte| *byte == b'.').nth(1).map(<[u8]>::to_vec);
     assert!(seeds.iter().any(|(_, seed)| covered(seed) == covered(bytes)), "a forged JWT is accepted");
 }

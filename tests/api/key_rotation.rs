@@ -188,7 +188,7 @@ async fn keys_are_rotated_by_reloads_without_a_miss_or_an_error() {
         load.go_on().await;
     }
     load.stop().await;
-    // What the last key signed is written again before it goes.
+    // Entries signed by the last key are written again before that key is removed.
     fleet.fill(1, "v").await;
     fleet.wait_until_visible("v").await;
     let load = Load::start(&fleet, true);

@@ -9,7 +9,7 @@ import yaml
 
 from conformance.errors import ScenarioError
 
-# What a step may have beside the arguments of its operation.
+# Fields of a step beside the arguments of its operation.
 VERBS = {
     "call": {"expect", "save", "runner"},
     "until": {"expect", "save", "runner"},
@@ -129,7 +129,7 @@ def _value(match: re.Match[str], variables: dict[str, Any]) -> Any:
     value: Any = variables
     for name in (match[1] or match[2]).split("."):
         if not isinstance(value, dict) or name not in value:
-            # What is not a variable stays.
+            # Text in braces that names no variable stays.
             return match[0]
         value = value[name]
     return value

@@ -28,7 +28,7 @@ SCENARIOS = [
     "lease-held-elsewhere-and-filled",
     "service-stopped-and-started",
 ]
-# What each mutant does wrong, and the scenario that must report it.
+# The fault of each mutant, and the scenario that must report it.
 MUTANTS = {
     "no-content-type": "set-and-get",
     "always-loads": "get-or-set-hit",

@@ -146,7 +146,7 @@ impl Guarded for pb::ExportEntriesRequest {
         if self.namespaces.is_empty() {
             return one(Demand::everywhere(Verb::Admin));
         }
-        // Of the keys, the response has those that the caller may read.
+        // The response contains only the keys that the caller may read.
         let demand = |(verb, name)| Demand { verb, place: Place::Namespace(name), names: Names::Unnamed };
         let verbs = |name| [(Verb::Admin, name), (Verb::Read, name)];
         Ask::All(self.namespaces.iter().flat_map(|name| verbs(name.as_str())).map(demand).collect())
